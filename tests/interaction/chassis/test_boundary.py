@@ -187,9 +187,8 @@ async def test_a_long_stream_has_no_deadline(echo: Echo) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("sent", "kept"), [("device-7_abc", True), ("short", False), ("x" * 65, False), ("bad id!!", False)])  # fmt: skip
 async def test_the_request_id_is_the_clients_if_it_has_the_form(channel: grpc.aio.Channel, echo: Echo, method: str, sent: str, kept: bool) -> None:  # fmt: skip
-    begun = start(channel, method, word("a"), metadata=(("x-request-id", sent),))
-    returned = dict(await begun.initial_metadata())["x-request-id"]
-    await begun.code()
+    async with streaming(start(channel, method, word("a"), metadata=(("x-request-id", sent),))) as begun:
+        returned = dict(await asyncio.wait_for(begun.initial_metadata(), SOON))["x-request-id"]
     assert (returned == sent) is kept
     assert echo.calls[0].request_id == returned
 
