@@ -56,12 +56,19 @@ async def room(
 ) -> AsyncIterator[tuple[Server, Health, grpc.aio.Channel]]:
     health = Health()
     bound = Boundary(policies=policies(), authenticator=Everyone(), domain="assistant.test")
-    settings = {"addresses": [f"unix:{folder}/r.sock"], "services": [echo.register], "service_names": [SERVICE], "boundary": bound, "health": health, "grace": timedelta(0)}  # fmt: skip
+    settings: dict[str, Any] = {
+        "addresses": [f"unix:{folder}/r.sock"],
+        "services": [echo.register],
+        "service_names": [SERVICE],
+        "boundary": bound,
+        "health": health,
+        "grace": timedelta(0),
+    }
     async with (
         serving(**(settings | options)) as server,
         grpc.aio.insecure_channel(
             settings["addresses"][0], [("grpc.use_local_subchannel_pool", 1)]
-        ) as channel,  # type: ignore[index]
+        ) as channel,
     ):
         yield server, health, channel
 
@@ -74,7 +81,7 @@ async def test_a_server_starts_and_answers_in_milliseconds(socket_dir: Path) -> 
         async with room(socket_dir, Echo()) as (_, _, channel):
             await ask(channel, UNARY, word("a"))
             times.append(time.perf_counter() - began)
-    print(f"start to first answer: median {median(times) * 1000:.1f} ms")
+    print(f"start to first answer: median {median(times) * 1000:.1f} ms")  # noqa: T201 - for the reader
     assert median(times) < 0.5
 
 
@@ -156,7 +163,7 @@ async def test_stopping_says_so_then_drains_then_lets_calls_end(socket_dir: Path
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_tells_the_given_descriptors(version: str) -> None:
     async with serve_for_test(Echo().register, policies=policies(), descriptors=DESCRIPTORS) as channel:
-        reflect = channel.stream_stream(
+        reflect: Any = channel.stream_stream(
             f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
             reflection_pb2.ServerReflectionRequest.SerializeToString,
             reflection_pb2.ServerReflectionResponse.FromString,
@@ -172,7 +179,7 @@ async def test_reflection_tells_the_given_descriptors(version: str) -> None:
 
 async def test_reflection_is_refused_where_it_is_not_served() -> None:
     async with serve_for_test(Echo().register, policies=policies()) as channel:
-        reflect = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+        reflect: Any = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await reflect(iter([b""])).read()
     assert reason_of(caught.value) == "NOT_SERVED"
@@ -204,12 +211,12 @@ class Rooms:
 async def test_a_dialled_call_says_which_room_and_for_which_request(socket_dir: Path, method: str) -> None:
     echo, rooms = Echo(), Rooms()
     serving_call = Call(request_id="outer-request", method="/m", caller=None, deadline=None, peer="")
-    async with room(socket_dir, echo, boundary=rooms.boundary):
-        async with open_channel(
-            f"unix:{socket_dir}/r.sock", identity=rooms.identity, callee="llm_svc"
-        ) as channel:
-            with call.entered(serving_call):
-                assert await ask(channel, method, word("a")) == ["a"]
+    async with (
+        room(socket_dir, echo, boundary=rooms.boundary),
+        open_channel(f"unix:{socket_dir}/r.sock", identity=rooms.identity, callee="llm_svc") as channel,
+    ):
+        with call.entered(serving_call):
+            assert await ask(channel, method, word("a")) == ["a"]
     assert echo.calls[0].caller == RoomCaller(name="context_svc")
     assert echo.calls[0].request_id == "outer-request"
 
@@ -219,7 +226,11 @@ async def test_a_room_that_is_not_listed_or_not_known_is_refused(socket_dir: Pat
     rooms = Rooms(callers=frozenset({"media_svc"}))
     address = f"unix:{socket_dir}/r.sock"
     async with room(socket_dir, Echo(), boundary=rooms.boundary):
-        for identity, reason in ((rooms.identity, "CALLER_NOT_ALLOWED"), (None, "TOKEN_MISSING"), (Rooms().identity, "TOKEN_INVALID")):  # fmt: skip
+        for identity, reason in (
+            (rooms.identity, "CALLER_NOT_ALLOWED"),
+            (None, "TOKEN_MISSING"),
+            (Rooms().identity, "TOKEN_INVALID"),
+        ):
             async with open_channel(address, identity=identity, callee="llm_svc") as channel:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await ask(channel, UNARY, word("a"))
@@ -240,25 +251,35 @@ async def test_a_dialled_unary_call_ends_before_the_call_it_serves(socket_dir: P
         assert got is not None
         return got - began
 
-    async with room(socket_dir, echo):
-        async with open_channel(f"unix:{socket_dir}/r.sock", identity=None, callee="x", cap=timedelta(seconds=4)) as channel:  # fmt: skip
-            assert 2.5 < await given(3.0) < 2.9
-            assert 3.5 < await given(None) < 4.5
-            assert 3.5 < await given(60) < 4.5
-            assert 0.5 < await given(60, timeout=1) < 1.5
-            with pytest.raises(DeadlineExceeded):
-                await given(0.1)
+    async with (
+        room(socket_dir, echo),
+        open_channel(
+            f"unix:{socket_dir}/r.sock", identity=None, callee="x", cap=timedelta(seconds=4)
+        ) as channel,
+    ):
+        assert 2.5 < await given(3.0) < 2.9
+        assert 3.5 < await given(None) < 4.5
+        assert 3.5 < await given(60) < 4.5
+        assert 0.5 < await given(60, timeout=1) < 1.5
+        with pytest.raises(DeadlineExceeded):
+            await given(0.1)
 
 
 async def test_a_dialled_stream_has_no_deadline_of_its_own_and_is_cancelled_on_leaving(
     socket_dir: Path,
 ) -> None:
     echo = Echo()
-    async with room(socket_dir, echo, boundary=Boundary(policies=policies(deadline=None), authenticator=Everyone(), domain="d")):  # fmt: skip
-        async with open_channel(f"unix:{socket_dir}/r.sock", identity=None, callee="x") as channel:
-            async with streaming(start(channel, BIDI, word("wait"))):
-                await asyncio.wait_for(echo.started.wait(), SOON)
-            await asyncio.wait_for(echo.cancelled.wait(), SOON)
+    async with (
+        room(
+            socket_dir,
+            echo,
+            boundary=Boundary(policies=policies(deadline=None), authenticator=Everyone(), domain="d"),
+        ),
+        open_channel(f"unix:{socket_dir}/r.sock", identity=None, callee="x") as channel,
+    ):
+        async with streaming(start(channel, BIDI, word("wait"))):
+            await asyncio.wait_for(echo.started.wait(), SOON)
+        await asyncio.wait_for(echo.cancelled.wait(), SOON)
     assert echo.calls[0].deadline is None
 
 
@@ -294,7 +315,9 @@ PROGRAM = textwrap.dedent(
 
 @asynccontextmanager
 async def program(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, str(folder), stdout=asyncio.subprocess.PIPE)  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, str(folder), stdout=asyncio.subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 20) == b"ready\n"
@@ -319,14 +342,14 @@ async def test_a_second_signal_ends_at_once(socket_dir: Path) -> None:
     async with (
         program(socket_dir) as process,
         grpc.aio.insecure_channel(f"unix:{socket_dir}/r.sock") as channel,
+        streaming(start(channel, BIDI, word("wait"))) as held,
     ):
-        async with streaming(start(channel, BIDI, word("wait"))) as held:
-            await held.initial_metadata()
-            stub: Any = health_pb2_grpc.HealthStub(channel)
-            watching = stub.Watch(health_pb2.HealthCheckRequest())
-            assert (await watching.read()).status == SERVING
-            process.send_signal(signal.SIGTERM)
-            assert (await watching.read()).status == NOT_SERVING
-            process.send_signal(signal.SIGTERM)
-            rest, _ = await asyncio.wait_for(process.communicate(), SOON)
+        await held.initial_metadata()
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watching = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == SERVING
+        process.send_signal(signal.SIGTERM)
+        assert (await watching.read()).status == NOT_SERVING
+        process.send_signal(signal.SIGTERM)
+        rest, _ = await asyncio.wait_for(process.communicate(), SOON)
     assert (rest, process.returncode) == (b"", 128 + signal.SIGTERM)

@@ -185,7 +185,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(monkeypatch: pytest.Monke
 
 def test_an_unknown_key_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("T_ROOM_PORT=1\nT_ROOM_PROT=1\n")
-    with pytest.raises(ValidationError, match="(?i)t_room_prot"):
+    with pytest.raises(ValidationError, match=r"(?i)t_room_prot"):
         RoomSettings.read(tmp_path / "env")
 
 

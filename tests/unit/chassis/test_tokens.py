@@ -61,7 +61,9 @@ def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def forged(header: Mapping[str, object] | bytes, payload: Mapping[str, object] | bytes, key: Ed25519PrivateKey = KEY) -> str:  # fmt: skip
+def forged(
+    header: Mapping[str, object] | bytes, payload: Mapping[str, object] | bytes, key: Ed25519PrivateKey = KEY
+) -> str:
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
     text = ".".join(map(b64, parts))
     return f"{text}.{b64(key.sign(text.encode()))}"
@@ -123,8 +125,12 @@ FORGERIES: dict[str, Callable[[FakeClock], str]] = {
     "iat missing": lambda c: SIGNER.sign(claims(c, iat=None)),
     "iat future": lambda c: SIGNER.sign(claims(c, iat=c.now_us() // 1_000_000 + 60)),
     "nbf future": lambda c: SIGNER.sign(claims(c, nbf=c.now_us() // 1_000_000 + 60)),
-    "duplicate claim": lambda c: forged(header(), json.dumps(claims(c, iss=ISSUER, jti="j"))[:-1].encode() + b',"sub":"other"}'),
-    "duplicate header": lambda c: forged(json.dumps(header())[:-1].encode() + b',"alg":"none"}', claims(c, iss=ISSUER, jti="j")),
+    "duplicate claim": lambda c: forged(
+        header(), json.dumps(claims(c, iss=ISSUER, jti="j"))[:-1].encode() + b',"sub":"other"}'
+    ),
+    "duplicate header": lambda c: forged(
+        json.dumps(header())[:-1].encode() + b',"alg":"none"}', claims(c, iss=ISSUER, jti="j")
+    ),
     "UTF-16 claims": lambda c: forged(header(), json.dumps(claims(c, iss=ISSUER, jti="j")).encode("utf-16")),
     "claims list": lambda c: forged(header(), b"[]"),
     "deep nesting": lambda c: forged(header(), b"[" * 1500 + b"]" * 1500),
@@ -137,7 +143,7 @@ FORGERIES: dict[str, Callable[[FakeClock], str]] = {
     "longer than 4 KiB": lambda c: SIGNER.sign(claims(c, more="x" * 4096)),
     "surrogate": lambda c: SIGNER.sign(claims(c)) + "\ud800",
     "empty": lambda c: "",
-}  # fmt: skip
+}
 
 
 @pytest.mark.requirement("ID-3")
@@ -247,7 +253,7 @@ def door(clock: FakeClock) -> Door:
 def test_a_person_comes_in_with_their_sign_in(door: Door) -> None:
     user = door.enter(USERS, door.user())
     assert isinstance(user, User)
-    assert (user.account, user.sign_in, user.scopes) == ("acc", "dev", {"chat", "mcp"})
+    assert (user.account, user.sign_in, user.scopes) == ("acc", "dev", frozenset({"chat", "mcp"}))
     assert user.expires_at_us == door.clock.now_us() + 600_000_000
 
 
