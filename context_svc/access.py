@@ -134,8 +134,14 @@ PUBLIC: Policies = dict(_rows(_SERVICES))
 OPERATOR: Policies = dict(_rows(_OPERATOR))
 """The RPCs of the operator's socket, which no other socket has."""
 
+POLICIES: Policies = {**PUBLIC, **OPERATOR}
+"""The RPCs of both sockets."""
+
 SERVICES: tuple[str, ...] = tuple(_SERVICES)
 """The services of the room's own socket, for health."""
 
-OPERATOR_SERVICES: tuple[str, ...] = tuple(_OPERATOR)
+OPERATOR_POLICIES: Policies = {**PUBLIC, **OPERATOR}
+"""The RPCs of both sockets."""
+
+SERVICES: tuple[str, ...] = tuple(_OPERATOR)
 """The service of the operator's socket, for health."""

@@ -144,7 +144,7 @@ async def _identity(
     setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
     await setup_code.prepare()
     gate = _gate(foundation)
-    identity = IdentityServicer(  # type: ignore[abstract]  # what is not served is refused before it
+    identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
         introduction=_introduction(foundation, accounts),
@@ -162,10 +162,10 @@ async def _identity(
         mesh=foundation.mesh,
         version=program_version(),
     )
-    listed = SessionServicer(sessions, foundation.mesh)  # type: ignore[abstract]
+    listed = SessionServicer(sessions, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
     public = await stack.enter_async_context(_public(foundation, gate, talk, services))
-    operator = OperatorServicer(setup_code, board)  # type: ignore[abstract]
+    operator = OperatorServicer(setup_code, board)
     return public, await stack.enter_async_context(_operator(foundation, gate, operator))
 
 

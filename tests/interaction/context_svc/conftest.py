@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -26,11 +25,6 @@ from chassis.tokens import Signer
 from context_svc.app import open_app
 from context_svc.settings import ContextSettings
 from tests.conftest import Place
-
-if TYPE_CHECKING:  # the names exist for the type checker only
-    from assistant.identity.v1.identity_pb2_grpc import IdentityServiceAsyncStub
-    from assistant.operator.v1.operator_pb2_grpc import OperatorServiceAsyncStub
-    from assistant.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
 PASSWORD = "a long enough sentence"
 
@@ -52,9 +46,9 @@ class Person:
 class Room:
     """A running context_svc and bare channels to it."""
 
-    identity: IdentityServiceAsyncStub
-    sessions: SessionServiceAsyncStub
-    operator: OperatorServiceAsyncStub
+    identity: IdentityServiceStub
+    sessions: SessionServiceStub
+    operator: OperatorServiceStub
     channel: grpc.aio.Channel
     address: str
     operator_socket: Path
