@@ -140,8 +140,5 @@ POLICIES: Policies = {**PUBLIC, **OPERATOR}
 SERVICES: tuple[str, ...] = tuple(_SERVICES)
 """The services of the room's own socket, for health."""
 
-OPERATOR_POLICIES: Policies = {**PUBLIC, **OPERATOR}
-"""The RPCs of both sockets."""
-
-SERVICES: tuple[str, ...] = tuple(_OPERATOR)
+OPERATOR_SERVICES: tuple[str, ...] = tuple(_OPERATOR)
 """The service of the operator's socket, for health."""
