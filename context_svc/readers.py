@@ -8,6 +8,7 @@ else's time. A gap can therefore never be seen, only a delay.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import TypeAlias
 
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
+from chassis.errors import ServiceError
 from context_svc.errors import CursorAhead, SessionNotFound, TooManyStreams
 from context_svc.journal import Entry, entries_after
 
@@ -24,6 +26,7 @@ OUTBOX_EVENTS = 256
 OUTBOX_BYTES = 256 * 1024
 PAGE = 200
 HEARTBEAT = 15.0  # seconds
+LIFETIME = 3600.0  # seconds, give or take a tenth
 MOST_STREAMS = 64  # of one account
 
 
@@ -63,17 +66,19 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """A frame for this reader alone, already serialised: it is no event."""
+class Refused:
+    """A frame of this stream's client was refused; the stream stays up. It is no event."""
 
-    frame: bytes
+    client_id: str
+    error: ServiceError
+    request_id: str
 
 
-Frame: TypeAlias = Entry | Beat | Closed | Aside
+Frame: TypeAlias = Entry | Beat | Closed | Refused
 
 
 class Reader:
-    """One open stream of one account. Used by one task; `deliver`, `say` and `close` may be called by others."""
+    """One open stream of one account. One task takes its frames; the other methods are for whoever has news."""
 
     def __init__(self, account_id: str, log_epoch: str, database: Database, clock: Clock) -> None:
         self.account_id = account_id
@@ -83,7 +88,7 @@ class Reader:
         self._positions: dict[str, int] = {}
         self._moved: set[str] = set()
         self._behind: dict[str, bool] = {}  # True: something was published since it was last read
-        self._outbox: deque[Entry | Aside] = deque()
+        self._outbox: deque[Entry | Refused] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
         self._closed: CloseReason | None = None
@@ -118,9 +123,9 @@ class Reader:
             self._bytes += len(entry.data)
         self._wake.set()
 
-    def say(self, frame: bytes) -> None:
+    def say(self, refused: Refused) -> None:
         """Put in a frame that is no event, after what waits now."""
-        self._outbox.append(Aside(frame))
+        self._outbox.append(refused)
         self._wake.set()
 
     def close(self, reason: CloseReason) -> None:
@@ -159,10 +164,10 @@ class Reader:
                 self._behind[session_id] = True
         self._behind.pop(session_id, None)
 
-    def _drained(self) -> Iterator[Entry | Aside]:
+    def _drained(self) -> Iterator[Entry | Refused]:
         while self._outbox and not self._behind:
             item = self._outbox.popleft()
-            if isinstance(item, Aside):
+            if isinstance(item, Refused):
                 yield item
                 continue
             self._bytes -= len(item.data)
@@ -179,7 +184,7 @@ class Reader:
         return True
 
     def _fall_behind(self) -> None:
-        kept = [item for item in self._outbox if isinstance(item, Aside)]
+        kept = [item for item in self._outbox if isinstance(item, Refused)]
         for item in self._outbox:
             if isinstance(item, Entry):
                 self._behind[item.session_id] = True
@@ -232,9 +237,12 @@ class Readers:
         mine.add(reader)
         if all_sessions:
             self._everything.setdefault(account_id, set()).add(reader)
+        lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
+        end = asyncio.get_running_loop().call_later(lifetime, reader.close, CloseReason.EXPIRED)
         try:
             yield reader
         finally:
+            end.cancel()
             self._forget(reader)
 
     async def follow(self, reader: Reader, cursor: Cursor) -> None:
@@ -245,8 +253,12 @@ class Readers:
         sequence = cursor.sequence if cursor.log_epoch in ("", self._log_epoch) else 0
         if sequence > last:
             raise CursorAhead(metadata={"last_sequence": str(last)})
-        self._of_session.setdefault(cursor.session_id, set()).add(reader)
-        reader.follow(cursor.session_id, sequence)
+        self.follow_known(reader, cursor.session_id, sequence)
+
+    def follow_known(self, reader: Reader, session_id: str, sequence: int) -> None:
+        """Let a reader follow a session that is known to be its account's and to reach `sequence`."""
+        self._of_session.setdefault(session_id, set()).add(reader)
+        reader.follow(session_id, sequence)
 
     def publish(self, entries: Iterable[Entry]) -> None:
         """Hand committed entries to everyone who reads their session."""

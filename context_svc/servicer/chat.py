@@ -1,0 +1,108 @@
+"""ChatService: parse, call, build."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
+from chassis import call
+from chassis.database import Database
+from context_svc import messages
+from context_svc.conversations import Conversations
+from context_svc.paging import Pager
+from context_svc.wire import chat as wire
+
+Context = grpc.aio.ServicerContext
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    """The conversation, over gRPC and what Envoy makes of it."""
+
+    def __init__(self, conversations: Conversations, database: Database, pager: Pager) -> None:
+        self._conversations = conversations
+        self._database = database
+        self._pager = pager
+
+    async def Chat(
+        self, request_iterator: AsyncIterator[chat_pb2.ChatRequest], context: Context
+    ) -> AsyncIterator[chat_pb2.ChatResponse]:
+        """Everything on one stream."""
+        account = call.current().user().account
+        incoming = (wire.incoming(request, account) async for request in request_iterator)
+        async for frame in self._conversations.converse(account, incoming):
+            yield wire.frame(frame, chat_pb2.ChatResponse)
+
+    async def SendMessage(
+        self, request: chat_pb2.SendMessageRequest, context: Context
+    ) -> AsyncIterator[chat_pb2.SendMessageResponse]:
+        """One message."""
+        submission = wire.checked_submission(request.message, call.current().user().account)
+        async for frame in self._conversations.send(submission, follow=request.follow):
+            yield wire.frame(frame, chat_pb2.SendMessageResponse)
+
+    async def SubscribeEvents(
+        self, request: chat_pb2.SubscribeEventsRequest, context: Context
+    ) -> AsyncIterator[chat_pb2.SubscribeEventsResponse]:
+        """Follow logs."""
+        cursors = [wire.cursor(each) for each in request.cursors]
+        frames = self._conversations.events(
+            call.current().user().account, cursors, all_sessions=request.all_sessions
+        )
+        async for frame in frames:
+            yield wire.frame(frame, chat_pb2.SubscribeEventsResponse)
+
+    async def ListEvents(
+        self, request: chat_pb2.ListEventsRequest, context: Context
+    ) -> chat_pb2.ListEventsResponse:
+        """A page of a log."""
+        page = await self._conversations.page(
+            call.current().user().account,
+            wire.list_cursor(request),
+            limit=request.page_size or 200,
+            wait_seconds=request.wait.ToTimedelta().total_seconds(),
+        )
+        return wire.event_page(page)
+
+    async def ListMessages(
+        self, request: chat_pb2.ListMessagesRequest, context: Context
+    ) -> chat_pb2.ListMessagesResponse:
+        """A page of a history."""
+        account = call.current().user().account
+        query = wire.message_query(request)
+        after = self._pager.read(request.page_token, account, query.name)
+        page = await self._database.read(
+            lambda: messages.page(
+                account,
+                request.session_id,
+                after=None if after is None else int(after),
+                limit=query.limit,
+                newest_first=query.newest_first,
+            )
+        )
+        return wire.message_page(page, self._pager.token(page.next_sequence, account, query.name))
+
+    async def GetMessage(
+        self, request: chat_pb2.GetMessageRequest, context: Context
+    ) -> chat_pb2.GetMessageResponse:
+        """One message."""
+        account = call.current().user().account
+        data = await self._database.read(
+            lambda: messages.message(account, request.session_id, request.message_id)
+        )
+        return wire.message_response(data)
+
+    async def CancelTurn(
+        self, request: chat_pb2.CancelTurnRequest, context: Context
+    ) -> chat_pb2.CancelTurnResponse:
+        """Stop a turn."""
+        user = call.current().user()
+        state = await self._conversations.cancel(
+            user.account,
+            request.session_id,
+            request.turn_id,
+            request_id=request.request_id,
+            device_id=user.sign_in,
+        )
+        return wire.cancelled(state)
