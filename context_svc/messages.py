@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chassis.database import Statement, Unit
+from chassis.database import Database, Row, Statement, Unit
 from context_svc.errors import MessageNotFound, SessionNotFound
+from context_svc.paging import Key, PageTokens, Query, page_size
 
 MOST_MATERIAL = 400  # messages of a branch that a turn is given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Stored messages in order, and the sequence to go on from; None at the end."""
+    """Stored messages in order, and the token of the next page; empty at the end."""
 
     messages: tuple[bytes, ...]
-    next_sequence: int | None
+    next_page_token: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,30 +28,52 @@ class Branch:
     earlier: int
 
 
-def page(
-    account_id: str, session_id: str, *, after: int | None, limit: int, newest_first: bool
-) -> Unit[Page]:
-    """A page of every branch, by sequence; `after` is the last sequence of the page before.
+class History:
+    """Reads what was said in a session."""
 
-    Raises SessionNotFound.
-    """
+    def __init__(self, database: Database, tokens: PageTokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    async def page(
+        self, account_id: str, session_id: str, *, size: int, token: str, newest_first: bool
+    ) -> Page:
+        """A page over every branch. Raises SessionNotFound and PageTokenInvalid."""
+        query = Query(
+            account=account_id, name="messages", filters={"session": session_id, "newest_first": newest_first}
+        )
+        after = self._tokens.read(query, token, (int,))
+        limit = page_size(size)
+        rows = await self._database.read(
+            lambda: _page(account_id, session_id, after, limit + 1, newest_first)
+        )
+        shown = rows[:limit]
+        more = len(rows) > limit
+        return Page(
+            messages=tuple(row["data"] for row in shown),
+            next_page_token=self._tokens.issue(query, [shown[-1]["sequence"]]) if more else "",
+        )
+
+    async def message(self, account_id: str, session_id: str, message_id: str) -> bytes:
+        """One stored message. Raises MessageNotFound, also for a session of somebody else."""
+        return await self._database.read(lambda: _message(account_id, session_id, message_id))
+
+
+def _page(
+    account_id: str, session_id: str, after: Key | None, limit: int, newest_first: bool
+) -> Unit[Sequence[Row]]:
     yield from require_session(account_id, session_id)
     comparison, order = ("<", "DESC") if newest_first else (">", "ASC")
     rows = yield Statement(
         "SELECT sequence, data FROM message WHERE session_id = :session"  # noqa: S608 - two fixed words
         + (f" AND sequence {comparison} :after" if after is not None else "")
         + f" ORDER BY sequence {order} LIMIT :limit",
-        {"session": session_id, "limit": limit + 1} | ({} if after is None else {"after": after}),
+        {"session": session_id, "limit": limit} | ({} if after is None else {"after": after[0]}),
     )
-    shown = rows[:limit]
-    return Page(
-        messages=tuple(row["data"] for row in shown),
-        next_sequence=shown[-1]["sequence"] if len(rows) > limit else None,
-    )
+    return rows
 
 
-def message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
-    """One stored message. Raises MessageNotFound, also for a session of somebody else."""
+def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
     rows = yield Statement(
         "SELECT m.data FROM message m JOIN session s ON s.id = m.session_id"
         " WHERE m.session_id = :session AND m.id = :id AND s.account_id = :account",

@@ -8,10 +8,8 @@ import grpc
 
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from chassis import call
-from chassis.database import Database
-from context_svc import messages
 from context_svc.conversations import Conversations
-from context_svc.paging import Pager
+from context_svc.messages import History
 from context_svc.wire import chat as wire
 
 Context = grpc.aio.ServicerContext
@@ -20,10 +18,9 @@ Context = grpc.aio.ServicerContext
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     """The conversation, over gRPC and what Envoy makes of it."""
 
-    def __init__(self, conversations: Conversations, database: Database, pager: Pager) -> None:
+    def __init__(self, conversations: Conversations, history: History) -> None:
         self._conversations = conversations
-        self._database = database
-        self._pager = pager
+        self._history = history
 
     async def Chat(
         self, request_iterator: AsyncIterator[chat_pb2.ChatRequest], context: Context
@@ -69,27 +66,21 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         self, request: chat_pb2.ListMessagesRequest, context: Context
     ) -> chat_pb2.ListMessagesResponse:
         """A page of a history."""
-        account = call.current().user().account
-        query = wire.message_query(request)
-        after = self._pager.read(request.page_token, account, query.name)
-        page = await self._database.read(
-            lambda: messages.page(
-                account,
-                request.session_id,
-                after=None if after is None else int(after),
-                limit=query.limit,
-                newest_first=query.newest_first,
-            )
+        page = await self._history.page(
+            call.current().user().account,
+            request.session_id,
+            size=request.page_size,
+            token=request.page_token,
+            newest_first=request.order != chat_pb2.LIST_ORDER_OLDEST_FIRST,
         )
-        return wire.message_page(page, self._pager.token(page.next_sequence, account, query.name))
+        return wire.message_page(page)
 
     async def GetMessage(
         self, request: chat_pb2.GetMessageRequest, context: Context
     ) -> chat_pb2.GetMessageResponse:
         """One message."""
-        account = call.current().user().account
-        data = await self._database.read(
-            lambda: messages.message(account, request.session_id, request.message_id)
+        data = await self._history.message(
+            call.current().user().account, request.session_id, request.message_id
         )
         return wire.message_response(data)
 

@@ -18,7 +18,7 @@ from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2
-from chassis.errors import NotServed, Violation
+from chassis.errors import InvalidRequest, NotServed, Violation
 from chassis.status import to_status
 from chassis.validation import violations
 from context_svc.claims import Claim
@@ -26,7 +26,7 @@ from context_svc.conversations import EventPage, Incoming, Opened, Said, Stopped
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Cursor, Frame, Refused
 from context_svc.runs import Over
-from context_svc.turns import BusyPolicy, Submission
+from context_svc.turns import BusyPolicy, Submission, TurnState
 
 DOMAIN = "assistant.mesh"
 PREVIEW = 200
@@ -49,6 +49,21 @@ def submission(message: chat_pb2.NewMessage, account_id: str) -> Submission:
         options=options,
         preview=text_of(message.parts)[:PREVIEW],
         policy=BusyPolicy(message.busy_policy or BusyPolicy.QUEUE),
+    )
+
+
+def checked_submission(message: chat_pb2.NewMessage, account_id: str) -> Submission:
+    """A message on its way in. Raises InvalidRequest for what the rules beside the fields cannot say."""
+    found = new_message_violations(message)
+    if found:
+        raise InvalidRequest(violations=found)
+    return submission(message, account_id)
+
+
+def list_cursor(request: chat_pb2.ListEventsRequest) -> Cursor:
+    """Where a page of the log begins."""
+    return Cursor(
+        session_id=request.session_id, log_epoch=request.log_epoch, sequence=request.after_sequence
     )
 
 
@@ -135,12 +150,22 @@ def event_page(page: EventPage) -> chat_pb2.ListEventsResponse:
     )
 
 
-def message_page(page: Page, next_page_token: str) -> chat_pb2.ListMessagesResponse:
+def message_page(page: Page) -> chat_pb2.ListMessagesResponse:
     """A page of a history."""
     return chat_pb2.ListMessagesResponse(
         messages=[message_pb2.Message.FromString(data) for data in page.messages],
-        next_page_token=next_page_token,
+        next_page_token=page.next_page_token,
     )
+
+
+def message_response(data: bytes) -> chat_pb2.GetMessageResponse:
+    """One message."""
+    return chat_pb2.GetMessageResponse(message=message_pb2.Message.FromString(data))
+
+
+def cancelled(state: TurnState) -> chat_pb2.CancelTurnResponse:
+    """Where the turn stood."""
+    return chat_pb2.CancelTurnResponse(state=int(state))  # type: ignore[arg-type]
 
 
 def text_of(parts: Sequence[message_pb2.Part]) -> str:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from assistant.agent.v1 import agent_pb2
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
@@ -62,11 +61,6 @@ def frames(response: turn_pb2.RunTurnResponse) -> Iterator[Frame]:
             yield ReceiptEntry(response.receipt.SerializeToString())
         case _:
             yield Alive()
-
-
-def action_page(actions: list[agent_pb2.Action], next_page_token: str) -> agent_pb2.ListCapabilitiesResponse:
-    """A page of what the agent can do."""
-    return agent_pb2.ListCapabilitiesResponse(actions=actions, next_page_token=next_page_token)
 
 
 def _event(event: chat_pb2.ChatEvent) -> Frame:
