@@ -39,7 +39,9 @@ class Capabilities(Generic[A]):
         """A page. Raises PageTokenInvalid and PeerUnavailable."""
         query = Query(account=account_id, name="capabilities", filters={})
         after = self._tokens.read(query, token, (str,))
-        actions = [each for each in await self._actions(account_id) if after is None or each.name > str(after[0])]
+        actions = [
+            each for each in await self._actions(account_id) if after is None or each.name > str(after[0])
+        ]
         limit = page_size(size)
         more = len(actions) > limit
         return ActionPage(

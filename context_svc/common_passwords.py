@@ -26,8 +26,29 @@ princessprincess sunshinesunshine superman123superman dragondragondragon monkeym
 tobeornottobethatisthequestion thequickbrownfox thequickbrownfoxjumpsoverthelazydog maytheforcebewithyou
 opensesameopensesame jesuschristislord ihavenopassword idontknowmypassword nopasswordneeded
 """
-_WORDS = ("password", "passw0rd", "p@ssword", "p@ssw0rd", "qwerty", "admin", "welcome", "letmein", "iloveyou", "secret")
-_TAILS = ("1234567", "12345678", "123456789", "1234567890", "12345678910", "0123456789", "20242025", "20252026", "!@#$%^&*()")
+_WORDS = (
+    "password",
+    "passw0rd",
+    "p@ssword",
+    "p@ssw0rd",
+    "qwerty",
+    "admin",
+    "welcome",
+    "letmein",
+    "iloveyou",
+    "secret",
+)
+_TAILS = (
+    "1234567",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "12345678910",
+    "0123456789",
+    "20242025",
+    "20252026",
+    "!@#$%^&*()",
+)
 
 
 def is_common(password: str) -> bool:

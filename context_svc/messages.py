@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chassis.database import Database, Row, Statement, Unit
+from chassis.database import Database, Row, Statement, Unit, Value
 from context_svc.errors import MessageNotFound, SessionNotFound
 from context_svc.paging import Key, PageTokens, Query, page_size
 
@@ -63,12 +63,15 @@ def _page(
     account_id: str, session_id: str, after: Key | None, limit: int, newest_first: bool
 ) -> Unit[Sequence[Row]]:
     yield from require_session(account_id, session_id)
+    arguments: dict[str, Value] = {"session": session_id, "limit": limit}
+    if after is not None:
+        arguments["after"] = after[0]
     comparison, order = ("<", "DESC") if newest_first else (">", "ASC")
     rows = yield Statement(
         "SELECT sequence, data FROM message WHERE session_id = :session"  # noqa: S608 - two fixed words
         + (f" AND sequence {comparison} :after" if after is not None else "")
         + f" ORDER BY sequence {order} LIMIT :limit",
-        {"session": session_id, "limit": limit} | ({} if after is None else {"after": after[0]}),
+        arguments,
     )
     return rows
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
-
 from assistant.agent.v1 import agent_pb2
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
+
 from chassis.dial import streaming
 from context_svc.errors import PeerUnavailable
 from context_svc.runs import Frame, Material
@@ -73,7 +73,5 @@ class OrchestratorTurn:
 
     async def cancel(self) -> None:
         """Ask the turn to stop."""
-        try:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be over already
             await self._stream.write(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # it is over already

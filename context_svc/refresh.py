@@ -139,7 +139,9 @@ def _refusal(family: Row, token: Row, device: str, now_us: int) -> Refused | Non
 
 
 def _end_family(family: Row, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
-    yield Statement("UPDATE sign_in SET end_us = :now_us WHERE id = :id", {"id": family["id"], "now_us": now_us})
+    yield Statement(
+        "UPDATE sign_in SET end_us = :now_us WHERE id = :id", {"id": family["id"], "now_us": now_us}
+    )
     return (EndedSignIn(sign_in=family["id"], account=family["account_id"], end_us=now_us),)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, assert_never
 
@@ -114,6 +114,9 @@ class RunCodec(Protocol):
     def text_delta(self, text: str) -> bytes:
         """A serialised TextDelta; ReasoningDelta has the same form."""
 
+    def delta_text(self, event: bytes) -> str:
+        """The text of a serialised ChatEvent that holds a TextDelta."""
+
     def answer(self, body: bytes, claim: Claim, *, partial: bool, sequence: int, time_us: int) -> bytes:
         """The stored form of the agent's message."""
 
@@ -198,14 +201,12 @@ class Runs:
             explanation="The assistant was restarted while it answered.",
             retryable=True,
         )
-        try:
+        with suppress(ClaimLost):  # another replica was faster
             await self._database.write(
                 claim.session_id,
                 lambda: self._claims.end(claim, (), self._ending(claim, over, "", b""), now_us),
                 committed=self._publish,
             )
-        except ClaimLost:
-            pass
 
     async def _perform(self, claim: Claim, running: _Running) -> None:
         pen = TurnLog(
@@ -243,16 +244,19 @@ class Runs:
     async def _stream(self, claim: Claim, running: _Running, pen: TurnLog, receipt: list[bytes]) -> Over:
         material = await self._database.read(lambda: gather(claim, self._clock.now_us()))
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(SILENCE) as patience, self._orchestrator.run(material) as stream:
-            async with Tasks() as tasks:
-                tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
-                async for frame in stream.frames():
-                    if not running.stop.is_set():
-                        patience.reschedule(loop.time() + SILENCE)
-                    if isinstance(frame, Over):
-                        return frame
-                    self._note(claim, frame, pen, receipt)
-                    await pen.room()
+        async with (
+            asyncio.timeout(SILENCE) as patience,
+            self._orchestrator.run(material) as stream,
+            Tasks() as tasks,
+        ):
+            tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
+            async for frame in stream.frames():
+                if not running.stop.is_set():
+                    patience.reschedule(loop.time() + SILENCE)
+                if isinstance(frame, Over):
+                    return frame
+                self._note(claim, frame, pen, receipt)
+                await pen.room()
         return self._broken(running, pen, "PEER_UNAVAILABLE", "The assistant broke off.")
 
     def _note(self, claim: Claim, frame: Frame, pen: TurnLog, receipt: list[bytes]) -> None:
@@ -289,7 +293,9 @@ class Runs:
         def answer(sequence: int, time_us: int) -> bytes:
             if not over.message:
                 return b""
-            return self._codec.answer(over.message, claim, partial=partial, sequence=sequence, time_us=time_us)
+            return self._codec.answer(
+                over.message, claim, partial=partial, sequence=sequence, time_us=time_us
+            )
 
         kind, payload = self._last_event(over, answer, device_id)
         return Ending(
@@ -325,17 +331,7 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
     return Material(claim=claim, branch=read, settings=bytes(rows[0]["settings"] or b""), time_us=now_us)
 
 
-class PartialCodec(Protocol):
-    """Reads an answer back out of its deltas."""
-
-    def delta_text(self, event: bytes) -> str:
-        """The text of a serialised ChatEvent that holds a TextDelta."""
-
-    def partial_body(self, text: str) -> bytes:
-        """The body of an answer that broke off."""
-
-
-def said_so_far(claim: Claim, codec: PartialCodec) -> Unit[bytes]:
+def said_so_far(claim: Claim, codec: RunCodec) -> Unit[bytes]:
     """The body of what the last attempt of a turn had said; empty when nothing."""
     rows = yield Statement(
         "SELECT kind, data FROM event WHERE session_id = :session AND sequence > :accepted"

@@ -61,7 +61,9 @@ class DeviceTokens:
 class SignIns:
     """Begins, renews and ends sign-ins. What ends is told to every room once it is durable."""
 
-    def __init__(self, database: Database, clock: Clock, access: AccessTokens, feed: Feed, key: bytes) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, access: AccessTokens, feed: Feed, key: bytes
+    ) -> None:
         self._database = database
         self._clock = clock
         self._access = access
@@ -131,9 +133,7 @@ class SignIns:
         now_us = self._clock.now_us()
 
         def unit() -> Unit[refresh.Outcome]:
-            return refresh.rotate(
-                parent=digest(token), child=digest(child), device=device, now_us=now_us
-            )
+            return refresh.rotate(parent=digest(token), child=digest(child), device=device, now_us=now_us)
 
         outcome = await self._database.write("sign_in", unit, committed=self._refreshed)
         match outcome:

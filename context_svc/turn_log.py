@@ -135,6 +135,4 @@ class TurnLog:
         if isinstance(waiting, Draft):
             return waiting
         payload = self._delta_payload("".join(waiting.pieces))
-        return Draft(
-            kind=waiting.kind, turn_id=self._claim.turn_id, payload=lambda _sequence, _time: payload
-        )
+        return Draft(kind=waiting.kind, turn_id=self._claim.turn_id, payload=lambda _sequence, _time: payload)

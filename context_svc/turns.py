@@ -58,8 +58,8 @@ class BusyPolicy(IntEnum):
 class Submission:
     """A message on its way in, checked and decoded.
 
-    `body` is the serialised Message with only what the person gave (parts, metadata, marks); `body_hash` is SHA-256
-    over session, parent and parts. `preview` is what a list of sessions shows.
+    `body` is the serialised Message with only what the person gave (parts, metadata, marks); `body_hash` is
+    SHA-256 over session, parent and parts. `preview` is what a list of sessions shows.
     """
 
     account_id: str

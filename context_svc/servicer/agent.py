@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import grpc
-
 from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
+
 from chassis import call
+from chassis.crossing import Context
 from context_svc.capabilities import Capabilities
 
 
@@ -16,12 +16,10 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         self._capabilities = capabilities
 
     async def ListCapabilities(
-        self, request: agent_pb2.ListCapabilitiesRequest, context: grpc.aio.ServicerContext
+        self, request: agent_pb2.ListCapabilitiesRequest, context: Context
     ) -> agent_pb2.ListCapabilitiesResponse:
         """The actions, with their schemas."""
         page = await self._capabilities.page(
             call.current().user().account, size=request.page_size, token=request.page_token
         )
-        return agent_pb2.ListCapabilitiesResponse(
-            actions=page.actions, next_page_token=page.next_page_token
-        )
+        return agent_pb2.ListCapabilitiesResponse(actions=page.actions, next_page_token=page.next_page_token)

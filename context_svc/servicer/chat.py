@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
-
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
+
 from chassis import call
+from chassis.crossing import Context
 from context_svc.conversations import Conversations
 from context_svc.messages import History
 from context_svc.wire import chat as wire
-
-Context = grpc.aio.ServicerContext
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):

@@ -1,8 +1,9 @@
 """The conversation on the wire. Pure: protos to what the room knows, and back.
 
-Events are serialised once and kept as bytes. The protobuf encoding lets messages be put together from serialised
-pieces (fields may come in any order, the last value of a field wins: https://protobuf.dev/programming-guides/encoding),
-so an envelope is added to an event, and the server's fields to a message, without decoding either.
+Events are serialised once and kept as bytes. The protobuf encoding lets messages be put together from
+serialised pieces: fields may come in any order, and the last value of a field wins
+(https://protobuf.dev/programming-guides/encoding). So an envelope is added to an event, and the server's fields
+to a message, without decoding either.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
-from google.protobuf.message import Message as ProtoMessage
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2
+from google.protobuf.message import Message as ProtoMessage
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from chassis.errors import InvalidRequest, NotServed, Violation
 from chassis.status import to_status
 from chassis.validation import violations
@@ -62,16 +63,16 @@ def checked_submission(message: chat_pb2.NewMessage, account_id: str) -> Submiss
 
 def list_cursor(request: chat_pb2.ListEventsRequest) -> Cursor:
     """Where a page of the log begins."""
-    return Cursor(
-        session_id=request.session_id, log_epoch=request.log_epoch, sequence=request.after_sequence
-    )
+    return Cursor(session_id=request.session_id, log_epoch=request.log_epoch, sequence=request.after_sequence)
 
 
 def new_message_violations(message: chat_pb2.NewMessage) -> tuple[Violation, ...]:
     """What the rules beside the fields cannot say: sizes of whole maps, parts that only the server writes."""
     found = [
         Violation(
-            field=f"message.parts[{index}]", description="clients do not send this kind of part", rule="part.kind"
+            field=f"message.parts[{index}]",
+            description="clients do not send this kind of part",
+            rule="part.kind",
         )
         for index, part in enumerate(message.parts)
         if part.WhichOneof("content") in ("tool_call", "tool_result", "reasoning")
@@ -112,9 +113,7 @@ def incoming(request: chat_pb2.ChatRequest, account_id: str) -> Incoming:
 
 def cursor(position: session_pb2.SessionCursor) -> Cursor:
     """A position in a log."""
-    return Cursor(
-        session_id=position.session_id, log_epoch=position.log_epoch, sequence=position.sequence
-    )
+    return Cursor(session_id=position.session_id, log_epoch=position.log_epoch, sequence=position.sequence)
 
 
 def frame(sent: Frame, response: type[Response]) -> Response:
