@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import grpc
-
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
+from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
+
 from chassis import ids
 from chassis.access import Audience, Policy
 from chassis.boundary import Boundary
 from chassis.call import User
 from chassis.clock import SystemClock
 from chassis.database import Database, Statement, Unit
+from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
@@ -148,6 +150,20 @@ class Room:
         """Send a message and follow its turn to the end."""
         request = chat_pb2.SendMessageRequest(message=self.message(session_id, text, **fields), follow=True)
         return [frame.event async for frame in self.stub.SendMessage(request, timeout=10)]
+
+    async def until(
+        self, session_id: str, done: Callable[[list[chat_pb2.ChatEvent]], bool]
+    ) -> list[chat_pb2.ChatEvent]:
+        """Follow a session's log from its beginning until `done` holds; at most ten seconds."""
+        request = chat_pb2.SubscribeEventsRequest(cursors=[session_pb2.SessionCursor(session_id=session_id)])
+        events: list[chat_pb2.ChatEvent] = []
+        async with streaming(self.stub.SubscribeEvents(request, timeout=10)) as call:
+            async for frame in call:
+                if frame.WhichOneof("frame") == "event":
+                    events.append(frame.event)
+                    if done(events):
+                        break
+        return events
 
     async def log(self, session_id: str) -> list[chat_pb2.ChatEvent]:
         request = chat_pb2.ListEventsRequest(session_id=session_id, page_size=1000)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 
 import grpc
 import pytest
-
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
+
 from chassis import ids
 from chassis.database import Database
 from chassis.status import from_rpc_error, from_status
@@ -27,7 +27,7 @@ async def here(database: Database) -> AsyncIterator[Room]:
         yield running
 
 
-async def refusal(call: AsyncIterator[chat_pb2.SendMessageResponse]) -> str | None:
+async def refusal(call: AsyncIterable[chat_pb2.SendMessageResponse]) -> str | None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         [frame async for frame in call]
     return from_rpc_error(caught.value).reason
@@ -55,16 +55,7 @@ async def test_every_reading_door_gives_the_same_events(here: Room) -> None:
     session = await here.session()
     sent = await here.say(session, "hello")
     logged = await here.log(session)
-    subscription = here.stub.SubscribeEvents(
-        chat_pb2.SubscribeEventsRequest(cursors=[session_pb2.SessionCursor(session_id=session)]), timeout=5
-    )
-    followed = []
-    async for frame in subscription:
-        if frame.WhichOneof("frame") == "event":
-            followed.append(frame.event)
-        if len(followed) == len(sent):
-            subscription.cancel()
-            break
+    followed = await here.until(session, lambda events: len(events) == len(sent))
     assert [event.SerializeToString(deterministic=True) for event in followed] == [
         event.SerializeToString(deterministic=True) for event in sent
     ]
@@ -264,13 +255,14 @@ async def test_a_frame_before_open_is_refused_in_band(here: Room) -> None:
 
 async def test_one_subscription_follows_every_session_also_new_ones(here: Room) -> None:
     subscription = here.stub.SubscribeEvents(chat_pb2.SubscribeEventsRequest(all_sessions=True), timeout=10)
-    assert (await subscription.read()).WhichOneof("frame") == "heartbeat"
+    frames = aiter(subscription)
+    assert (await anext(frames)).WhichOneof("frame") == "heartbeat"
     sessions = [await here.session() for _ in range(3)]
     await asyncio.gather(*(here.say(session, "hello") for session in sessions))
     seen: dict[str, list[int]] = {session: [] for session in sessions}
     ended = 0
     while ended < 3:
-        frame = await subscription.read()
+        frame = await anext(frames)
         seen[frame.event.session_id].append(frame.event.sequence)
         ended += frame.event.WhichOneof("event") == "turn_finished"
     subscription.cancel()
@@ -301,11 +293,12 @@ async def test_a_reader_that_cannot_keep_up_still_gets_every_event(here: Room) -
     slow = here.stub.SubscribeEvents(
         chat_pb2.SubscribeEventsRequest(cursors=[session_pb2.SessionCursor(session_id=session)]), timeout=30
     )
-    await slow.read()
+    frames = aiter(slow)
+    await anext(frames)
     await here.say(session, "go on")  # nobody reads `slow` meanwhile
     sequences: list[int] = []
     while True:
-        frame = await slow.read()
+        frame = await anext(frames)
         sequences.append(frame.event.sequence)
         if frame.event.WhichOneof("event") == "turn_finished":
             break

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.turn.v1 import turn_pb2
+
 from chassis.database import Database, Statement, Unit
 from chassis.testing import eventually
 from context_svc import claims as claiming
@@ -39,21 +39,19 @@ async def begin(here: Room, *texts: str) -> str:
     return session
 
 
-async def said(here: Room, session: str) -> str:
-    return "".join(event.text_delta.text for event in await here.log(session))
+def said(events: list[chat_pb2.ChatEvent]) -> str:
+    return "".join(event.text_delta.text for event in events)
 
 
 @pytest.mark.requirement("CHAT-4")
 async def test_a_dead_owners_turn_ends_and_a_waiting_one_starts_elsewhere(database: Database) -> None:
     async with room(database, owner="first") as here:
         session = await begin(here, "one", "two")
-        while await said(here, session) != "half of an answer":
-            await asyncio.sleep(0.01)
+        await here.until(session, lambda events: said(events) == "half of an answer")
     await database.write("owner", expire_owners)  # what ten seconds do
     async with room(database, owner="second") as there:
         await eventually(lambda: len(there.orchestrator.starts) == 1)
-        while kinds(log := await there.log(session))[-1] != "turn_finished":
-            await asyncio.sleep(0.01)
+        log = await there.until(session, lambda events: kinds(events)[-1] == "turn_finished")
     failed = next(event.turn_failed for event in log if event.HasField("turn_failed"))
     assert failed.reason == error_pb2.ERROR_REASON_OWNER_LOST
     assert failed.retryable
@@ -67,22 +65,15 @@ async def test_an_owner_that_was_taken_for_dead_writes_nothing_more(database: Da
     async with room(database) as here:
         session = await begin(here, "one")
         await eventually(lambda: len(here.runs) == 1)
-        while await said(here, session) != "half of an answer":
-            await asyncio.sleep(0.01)
-        (orphan,) = await database.read(lambda: claiming.orphans(database.engine, 2**60)) or await _force(
-            database
-        )
+        await here.until(session, lambda events: said(events) == "half of an answer")
+        await database.write("owner", expire_owners)
+        (orphan,) = await database.read(lambda: claiming.orphans(database.engine, 2**60))
         await here.runs.bury(orphan)
         late = Draft(kind=Kind.TEXT_DELTA, turn_id=orphan.turn_id, payload=constant(b""))
         with pytest.raises(ClaimLost):
             await database.write(session, lambda: here.claims.append(orphan, [late], 1))
         log = await here.log(session)
         assert kinds(log)[-1] == "turn_failed"
-
-
-async def _force(database: Database) -> tuple[claiming.Claim, ...]:
-    await database.write("owner", expire_owners)
-    return await database.read(lambda: claiming.orphans(database.engine, 2**60))
 
 
 async def test_a_stream_of_quick_deltas_is_joined_into_few_events(database: Database) -> None:
