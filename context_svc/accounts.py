@@ -134,7 +134,7 @@ class Accounts:
     async def log_in(self, login: Login) -> SignedIn:
         """Sign a device in; its earlier sign-in ends. Raises CredentialsWrong and HashingBusy."""
         known = await self._database.read(lambda: _by_email(email_key(login.email)))
-        matches = await self._passwords.verify(login.password, known and known.password_hash)
+        matches = await self._passwords.verify(login.password, known.password_hash if known else None)
         if known is None or not matches:
             raise CredentialsWrong("wrong password" if known else "unknown address")
         if self._passwords.outdated(known.password_hash):
@@ -252,8 +252,8 @@ def _any_account() -> Unit[bool]:
 
 def _insert(registration: Registration, hashed: str, account: str, now_us: int) -> Unit[Account]:
     rows = yield Statement(
-        "INSERT INTO account (id, email, email_key, display_name, password_hash, version, create_us, update_us)"
-        " VALUES (:id, :email, :email_key, :display_name, :password_hash, 1, :now_us, :now_us)"
+        "INSERT INTO account (id, email, email_key, display_name, password_hash, version, create_us,"
+        " update_us) VALUES (:id, :email, :email_key, :display_name, :password_hash, 1, :now_us, :now_us)"
         " ON CONFLICT (email_key) DO NOTHING RETURNING *",
         {
             "id": account,
@@ -287,7 +287,8 @@ def _remember(registration: Registration, account: str, now_us: int) -> Unit[Non
 
 def _registered_by(request_id: str) -> Unit[_Known | None]:
     rows = yield Statement(
-        "SELECT a.* FROM registration r JOIN account a ON a.id = r.account_id WHERE r.request_id = :request_id",
+        "SELECT a.* FROM registration r JOIN account a ON a.id = r.account_id"
+        " WHERE r.request_id = :request_id",
         {"request_id": request_id},
     )
     return _known(rows[0]) if rows else None

@@ -1,4 +1,4 @@
-"""The devices a person signs in with. A device makes its own id and keeps it for as long as the app is installed."""
+"""The devices a person signs in with. A device makes its own id and keeps it while the app is installed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def register_device(
         " last_use_us) VALUES (:account, :id, :name, :platform, :app_version, :secret, 1, :now_us, :now_us)"
         " ON CONFLICT (account_id, id) DO UPDATE SET"
         " name = CASE WHEN device.named_by_person = 1 THEN device.name ELSE excluded.name END,"
-        " platform = excluded.platform, app_version = excluded.app_version, last_use_us = excluded.last_use_us,"
+        " platform = excluded.platform, app_version = excluded.app_version,"
+        " last_use_us = excluded.last_use_us,"
         " earlier_secret_hash = CASE WHEN device.earlier_secret_hash = :presented"
         " THEN device.earlier_secret_hash ELSE device.secret_hash END,"
         " secret_hash = excluded.secret_hash RETURNING *",

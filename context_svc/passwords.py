@@ -49,7 +49,7 @@ class Passwords:
         return await self._run(lambda: self._hasher.hash(normal))
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether it is the password of `stored`; as slow for None, where the answer is no. Raises HashingBusy."""
+        """Whether it is the password of `stored`; for None no, just as slowly. Raises HashingBusy."""
         normal = _normal(password)
         matches = await self._run(lambda: self._matches(normal, stored or self._nobodys))
         return matches and stored is not None

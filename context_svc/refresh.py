@@ -1,8 +1,8 @@
 """Refresh tokens: 256 random bits of which only hashes are kept, each good for one child.
 
-A child is derived from its parent, so that a device whose answer was lost gets the same child again, however late.
-Once the child was used, or an access token that came with it, the parent in a second hand means that one of the
-two holders is a thief: the family ends. ::
+A child is derived from its parent, so that a device whose answer was lost gets the same child again, however
+late. Once the child was used, or an access token that came with it, a parent in a second hand means that one
+of the two holders is a thief: the family ends. ::
 
     plant -> token 0 --rotate--> token 1 --rotate--> token 2
                   \\--again, 1 unused: token 1
@@ -155,7 +155,8 @@ def _prolong(hashes: Sequence[str], expire_us: int) -> Unit[None]:
 
 def _grow(sign_in: str, parent: str, child: str, generation: int, now_us: int, expire_us: int) -> Unit[None]:
     yield Statement(
-        "UPDATE refresh_token SET used_us = COALESCE(used_us, :now_us), expire_us = :expire_us WHERE hash = :hash",
+        "UPDATE refresh_token SET used_us = COALESCE(used_us, :now_us), expire_us = :expire_us"
+        " WHERE hash = :hash",
         {"hash": parent, "now_us": now_us, "expire_us": expire_us},
     )
     yield _insert(sign_in, child, generation, now_us, expire_us)

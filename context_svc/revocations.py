@@ -146,7 +146,10 @@ class Feed:
             yield Closed(CloseReason.EXPIRED)
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Each end from now on, for streams of this room that have to be cut. Ends when the feed is drained."""
+        """Each end from now on, for streams of this room that have to be cut.
+
+        Ends when the feed is drained, or when its reader does not keep up: then trust no open stream.
+        """
         with self._outbox() as outbox:
             while isinstance(frame := await outbox.get(), Change):
                 yield frame

@@ -1,4 +1,4 @@
-"""The keys that sign people's access tokens, and the tokens: made at the first start, public halves published."""
+"""The keys that sign people's access tokens, made at the first start, and the tokens themselves."""
 
 from __future__ import annotations
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
 from chassis import ids
+from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
 from context_svc import refresh
 from context_svc.devices import Device, DeviceInfo, device_of_sign_in, forget_secret, register_device
 from context_svc.digests import digest
 from context_svc.errors import RefreshTokenInvalid, RefreshTokenReplayed
-from context_svc.refresh import Refreshed, Replayed
+from context_svc.refresh import Outcome, Refreshed, Refused, Replayed
 from context_svc.revocations import EndedSignIn, Feed
 from context_svc.signing import AccessTokens
 
@@ -132,7 +134,7 @@ class SignIns:
         child = refresh.derive(self._key, token)
         now_us = self._clock.now_us()
 
-        def unit() -> Unit[refresh.Outcome]:
+        def unit() -> Unit[Outcome]:
             return refresh.rotate(parent=digest(token), child=digest(child), device=device, now_us=now_us)
 
         outcome = await self._database.write("sign_in", unit, committed=self._refreshed)
@@ -143,13 +145,18 @@ class SignIns:
                 )
             case Replayed():
                 raise RefreshTokenReplayed
-            case refresh.Refused():
+            case Refused():
                 raise RefreshTokenInvalid(outcome.why)
+            case _:
+                assert_never(outcome)
 
-    async def end_by_refresh_token(self, token: str, *, forget_device: bool) -> None:
-        """End the sign-in that the token belongs to, if there is one."""
-        sign_in = await self._database.read(lambda: refresh.sign_in_of(digest(token)))
-        if sign_in is not None:
+    async def end_named(self, *, refresh_token: str, user: User | None, forget_device: bool) -> None:
+        """End the sign-in of the refresh token, without one that of `user`; an ended one stays as it was."""
+        if refresh_token:
+            sign_in = await self._database.read(lambda: refresh.sign_in_of(digest(refresh_token)))
+        else:
+            sign_in = user.sign_in if user else None
+        if sign_in:
             await self.end(sign_in, forget_device=forget_device)
 
     async def end(self, sign_in: str, *, forget_device: bool = False) -> None:
@@ -163,7 +170,7 @@ class SignIns:
         """The device of a sign-in, or None when there is no such sign-in any more."""
         return await self._database.read(lambda: device_of_sign_in(sign_in))
 
-    def _refreshed(self, outcome: refresh.Outcome) -> None:
+    def _refreshed(self, outcome: Outcome) -> None:
         if isinstance(outcome, Replayed):
             self._feed.ended(outcome.ended)
 

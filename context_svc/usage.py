@@ -1,7 +1,7 @@
-"""Who called: this room's check of tokens, which also notes that a token arrived and when a device was last seen.
+"""Who calls: this room's check of tokens, which also notes that a token arrived and a device was there.
 
-The first use of an access token proves that its device got the answer of the refresh it came with, so that the
-refresh token before is spent. It is noted behind the call's back, at most once a minute for each sign-in.
+The first use of an access token proves that its device got the answer of the refresh it came with, so that
+the refresh token before is spent. It is noted behind the call's back, at most once a minute for each sign-in.
 """
 
 from __future__ import annotations

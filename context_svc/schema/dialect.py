@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from chassis.database import Engine
 
@@ -12,6 +13,6 @@ _TYPES: Mapping[Engine, Mapping[str, str]] = {
 }
 
 
-def both(sql: str) -> dict[Engine, str]:
+def both(sql: str) -> dict[Engine | Literal["all"], str]:
     """The script for each engine. ``{KEY}`` is text ordered by its bytes, ``{BYTES}`` is binary."""
     return {engine: sql.format(**types) for engine, types in _TYPES.items()}

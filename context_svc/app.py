@@ -1,0 +1,253 @@
+"""The room put together: everything it opens, in order, and closes in reverse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chassis import engines
+from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis.boundary import Boundary
+from chassis.clock import Clock, SystemClock
+from chassis.database import Database
+from chassis.health import Health
+from chassis.keys import KeySet, load_or_create_key
+from chassis.serve import Drain, Register, Server, serving
+from chassis.tasks import Tasks
+from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
+from context_svc import access, signing
+from context_svc.accounts import Accounts
+from context_svc.meta import Mesh, open_mesh
+from context_svc.paging import PageTokens
+from context_svc.passwords import Passwords
+from context_svc.program import program_version
+from context_svc.quiet import NoTurns, QuietJournal
+from context_svc.revocations import Feed
+from context_svc.schema import MIGRATIONS
+from context_svc.secret import ServerSecret
+from context_svc.server_info import Introduction
+from context_svc.servicer.identity import IdentityServicer
+from context_svc.servicer.operator import OperatorServicer
+from context_svc.servicer.session import SessionServicer
+from context_svc.sessions import Journal, Sessions, Turns
+from context_svc.settings import ContextSettings
+from context_svc.setup_code import SetupCode
+from context_svc.signing import AccessTokens, UserKeys
+from context_svc.signins import SignIns
+from context_svc.status import StatusBoard
+from context_svc.usage import Gate, Usage
+
+ROOM = "context"
+DOMAIN = "assistant.mesh"
+DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Foundation:
+    """What both halves of the room stand on."""
+
+    settings: ContextSettings
+    clock: Clock
+    database: Database
+    tasks: Tasks
+    mesh: Mesh
+    secret: ServerSecret
+    keys: UserKeys
+    revocations: Revocations
+    feed: Feed
+    pages: PageTokens
+    room: RoomIdentity
+    health: Health
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """The half of the room that owns the log: what sessions need of it, and its services.
+
+    `drain` is awaited when the room is told to stop, before open calls are waited for. `in_band` names the
+    methods whose stream messages its servicer checks itself.
+    """
+
+    journal: Journal
+    turns: Turns
+    services: Sequence[Register] = ()
+    drain: Drain | None = None
+    in_band: frozenset[str] = field(default_factory=frozenset)
+
+
+@asynccontextmanager
+async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
+    """Compose the log, the turns, their readers and their services; what it opens outlives the sockets."""
+    yield Conversation(journal=QuietJournal(), turns=NoTurns())
+
+
+@asynccontextmanager
+async def open_app(
+    settings: ContextSettings, *, clock: Clock | None = None
+) -> AsyncIterator[tuple[Server, Server]]:
+    """Run the room: its own socket and the operator's.
+
+    Raises chassis.keys.KeyRefused, DatabaseInUse, StoreUnavailable, MigrationRefused and, for an address that
+    cannot be bound, RuntimeError.
+    """
+    async with AsyncExitStack() as stack:
+        foundation = await _foundation(settings, clock or SystemClock(), stack)
+        talk = await stack.enter_async_context(conversation(foundation))
+        yield await _identity(foundation, talk, stack)
+
+
+async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
+    for folder in (settings.data_dir, settings.keys_dir):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = UserKeys.load_or_create(settings.keys_dir / "users")
+    secret = ServerSecret.load_or_create(settings.keys_dir / "context.secret")
+    revocations = Revocations(clock, patience=None)
+    opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
+    database = await stack.enter_async_context(opening)
+    await database.migrate(MIGRATIONS)
+    feed = Feed(clock, revocations, keys.public)
+    await feed.load(database)
+    keys.publish(settings.keys_dir / "users.jwks")
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        database=database,
+        tasks=await stack.enter_async_context(Tasks()),
+        mesh=await open_mesh(database),
+        secret=secret,
+        keys=keys,
+        revocations=revocations,
+        feed=feed,
+        pages=PageTokens(secret.key("page tokens")),
+        room=_room_identity(settings.keys_dir, clock),
+        health=Health(access.SERVICES),
+    )
+
+
+async def _identity(
+    foundation: Foundation, talk: Conversation, stack: AsyncExitStack
+) -> tuple[Server, Server]:
+    """The half that owns accounts and sessions, and both sockets."""
+    settings, clock, database, feed = (
+        foundation.settings,
+        foundation.clock,
+        foundation.database,
+        foundation.feed,
+    )
+    passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
+    access_tokens = AccessTokens(foundation.keys, clock)
+    sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
+    accounts = Accounts(database, clock, passwords, sign_ins, open_registration=settings.open_registration)
+    setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
+    await setup_code.prepare()
+    gate = _gate(foundation)
+    identity = IdentityServicer(  # type: ignore[abstract]  # what is not served is refused before it
+        accounts=accounts,
+        sign_ins=sign_ins,
+        introduction=_introduction(foundation, accounts),
+        keys=foundation.keys,
+        feed=feed,
+        gate=gate,
+        clock=clock,
+    )
+    sessions = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
+    board = StatusBoard(
+        database=database,
+        clock=clock,
+        accounts=accounts,
+        feed=feed,
+        mesh=foundation.mesh,
+        version=program_version(),
+    )
+    listed = SessionServicer(sessions, foundation.mesh)  # type: ignore[abstract]
+    services = (identity.register, listed.register, *talk.services)
+    public = await stack.enter_async_context(_public(foundation, gate, talk, services))
+    operator = OperatorServicer(setup_code, board)  # type: ignore[abstract]
+    return public, await stack.enter_async_context(_operator(foundation, gate, operator))
+
+
+@asynccontextmanager
+async def _public(
+    foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
+) -> AsyncIterator[Server]:
+    async def drain() -> None:
+        foundation.feed.drain()
+        if talk.drain is not None:
+            await talk.drain()
+
+    boundary = Boundary(
+        policies=access.PUBLIC,
+        authenticator=gate,
+        domain=DOMAIN,
+        clock=foundation.clock,
+        in_band=talk.in_band,
+    )
+    async with serving(
+        addresses=[foundation.settings.listen],
+        services=services,
+        service_names=access.SERVICES,
+        boundary=boundary,
+        health=foundation.health,
+        descriptors=DESCRIPTORS.read_bytes(),
+        with_reflection=foundation.settings.with_reflection,
+        drain=drain,
+    ) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _operator(foundation: Foundation, gate: Gate, operator: OperatorServicer) -> AsyncIterator[Server]:
+    boundary = Boundary(policies=access.OPERATOR, authenticator=gate, domain=DOMAIN, clock=foundation.clock)
+    async with serving(
+        addresses=[foundation.settings.operator_listen],
+        services=[operator.register],
+        service_names=access.OPERATOR_SERVICES,
+        boundary=boundary,
+        health=Health(access.OPERATOR_SERVICES),
+        socket_mode=0o600,
+    ) as server:
+        yield server
+
+
+def _gate(foundation: Foundation) -> Gate:
+    clock = foundation.clock
+    users = Verifier(
+        foundation.keys.trusted,
+        signing.ISSUER,
+        signing.AUDIENCE,
+        USER_TOKEN,
+        clock,
+        lifetime=signing.LIFETIME,
+    )
+    rooms = _rooms(foundation.settings.keys_dir / "rooms.jwks", clock)
+    return Gate(
+        Authenticator(users, rooms, foundation.revocations, clock),
+        users,
+        Usage(foundation.database, clock, foundation.tasks),
+    )
+
+
+def _rooms(path: Path, clock: Clock) -> Verifier:
+    """Trusts the rooms whose public keys the operator wrote down; none without the file."""
+    keys = json.loads(path.read_bytes())["keys"] if path.exists() else []
+    return Verifier(KeySet(keys), None, ROOM, ROOM_TOKEN, clock, session=False)
+
+
+def _room_identity(keys_dir: Path, clock: Clock) -> RoomIdentity:
+    issuer = room_issuer(ROOM)
+    signer = Signer(load_or_create_key(keys_dir / f"{ROOM}.key"), issuer, issuer)
+    return RoomIdentity(ROOM, signer, clock)
+
+
+def _introduction(foundation: Foundation, accounts: Accounts) -> Introduction:
+    return Introduction(
+        mesh=foundation.mesh,
+        name=foundation.settings.server_name,
+        version=program_version(),
+        clock=foundation.clock,
+        accounts=accounts,
+        open_registration=foundation.settings.open_registration,
+    )
