@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
 from chassis import call, ids
+from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import ConstraintFailed, Database, Unit
 from chassis.errors import InvalidRequest, ServiceError, Violation
 from chassis.tasks import Tasks
+from context_svc.acknowledgements import acknowledge
 from context_svc.errors import CursorAhead, FrameUnexpected
 from context_svc.journal import ENDINGS, Entry, entries_after
 from context_svc.messages import require_session
@@ -65,7 +66,14 @@ class Unreadable:
     error: ServiceError
 
 
-Incoming: TypeAlias = Opened | Said | Stopped | Unreadable
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A client says what it has shown to its person."""
+
+    cursors: tuple[Cursor, ...]
+
+
+Incoming: TypeAlias = Opened | Said | Stopped | Shown | Unreadable
 
 
 def unreadable(client_id: str, found: Sequence[Violation]) -> Unreadable:
@@ -106,37 +114,37 @@ class Conversations:
         accepted = await self._once(submission.session_id, unit)
         if not accepted.joined:
             self._schedule.wake(submission.session_id, submission.account_id)
-        for turn_id in accepted.interrupted:
+        for turn_id in accepted.interrupted.running if accepted.interrupted else ():
             self._runs.stop(turn_id, "")
         return accepted
 
-    async def send(self, submission: Submission, *, follow: bool) -> AsyncIterator[Frame]:
+    async def send(self, user: User, submission: Submission, *, follow: bool) -> AsyncIterator[Frame]:
         """Accept a message, then (to `follow`) everything of its turn up to its last event."""
         accepted = await self.accept(submission)
         yield accepted.entry
         if follow:
-            async for frame in self._turn(submission.account_id, accepted):
+            async for frame in self._turn(user, accepted):
                 yield frame
 
     async def events(
-        self, account_id: str, cursors: Sequence[Cursor], *, all_sessions: bool
+        self, user: User, cursors: Sequence[Cursor], *, all_sessions: bool
     ) -> AsyncIterator[Frame]:
         """Follow logs. Raises SessionNotFound, CursorAhead and TooManyStreams."""
-        with self._readers.reader(account_id, all_sessions=all_sessions) as reader:
+        with self._readers.reader(user, all_sessions=all_sessions) as reader:
             for cursor in cursors:
                 await self._readers.follow(reader, cursor)
             async for frame in reader.frames():
                 yield frame
 
-    async def converse(self, account_id: str, incoming: AsyncIterator[Incoming]) -> AsyncIterator[Frame]:
+    async def converse(self, user: User, incoming: AsyncIterator[Incoming]) -> AsyncIterator[Frame]:
         """The native door: everything on one stream. What is wrong with a frame is answered in-band.
 
         When the client ends its side, the stream ends after the turns that were opened on it.
         """
-        with self._readers.reader(account_id) as reader:
+        with self._readers.reader(user) as reader:
             hearing = _Hearing(reader)
             async with Tasks() as tasks:
-                tasks.spawn("hear a client", self._hear(account_id, hearing, incoming))
+                tasks.spawn("hear a client", self._hear(user, hearing, incoming))
                 async for frame in reader.frames():
                     yield frame
                     hearing.noticed(frame)
@@ -146,34 +154,47 @@ class Conversations:
 
         Raises SessionNotFound and CursorAhead.
         """
-        page = await self._page(account_id, cursor, limit)
+        page = await self._page(user.account, cursor, limit)
         if page.entries or wait_seconds <= 0:
             return page
-        with self._readers.reader(account_id) as reader:
+        with self._readers.reader(user) as reader:
             await self._readers.follow(reader, page.next)
             await _first_entry(reader, wait_seconds)
-        return await self._page(account_id, page.next, limit)
+        return await self._page(user.account, page.next, limit)
 
-    async def cancel(
-        self, account_id: str, session_id: str, turn_id: str, *, request_id: str, device_id: str
-    ) -> TurnState:
+    async def cancel(self, user: User, session_id: str, turn_id: str, *, request_id: str) -> TurnState:
         """Stop a turn; durable on return. Raises TurnNotFound and TurnOver."""
 
         def unit() -> Unit[Cancelled]:
             return self._turns.cancel(
-                account_id,
+                user.account,
                 session_id,
                 turn_id,
                 request_id=request_id,
-                device_id=device_id,
+                device_id=user.sign_in,
                 now_us=self._clock.now_us(),
             )
 
         cancelled = await self._database.write(
             session_id, unit, committed=lambda done: self._readers.publish(done.entries)
         )
-        self._runs.stop(turn_id, device_id)
+        self._runs.stop(turn_id, user.sign_in)
         return cancelled.state
+
+    async def acknowledge(self, user: User, cursors: Sequence[Cursor]) -> tuple[Cursor, ...]:
+        """Note what the person's device has shown; answers what is stored now.
+
+        Raises SessionNotFound and CursorAhead, and then nothing is noted.
+        """
+        order = sorted(cursors, key=lambda each: each.session_id)
+
+        def unit() -> Unit[tuple[Cursor, ...]]:
+            stored = []
+            for cursor in order:
+                stored.append(replace(cursor, sequence=(yield from acknowledge(user, cursor))))
+            return tuple(stored)
+
+        return await self._database.write(order[0].session_id, unit)
 
     async def _once(self, session_id: str, unit: Callable[[], Unit[Accepted]]) -> Accepted:
         try:
@@ -183,10 +204,11 @@ class Conversations:
 
     def _announce(self, accepted: Accepted) -> None:
         if not accepted.joined:
-            self._readers.publish((accepted.entry, *accepted.also))
+            also = accepted.interrupted.entries if accepted.interrupted else ()
+            self._readers.publish((accepted.entry, *also))
 
-    async def _turn(self, account_id: str, accepted: Accepted) -> AsyncIterator[Frame]:
-        with self._readers.reader(account_id) as reader:
+    async def _turn(self, user: User, accepted: Accepted) -> AsyncIterator[Frame]:
+        with self._readers.reader(user) as reader:
             self._readers.follow_known(reader, accepted.entry.session_id, accepted.entry.sequence)
             opening = True
             async for frame in reader.frames():
@@ -213,15 +235,15 @@ class Conversations:
             at_end=len(entries) < limit,
         )
 
-    async def _hear(self, account_id: str, hearing: _Hearing, incoming: AsyncIterator[Incoming]) -> None:
+    async def _hear(self, user: User, hearing: _Hearing, incoming: AsyncIterator[Incoming]) -> None:
         async for frame in incoming:
             try:
-                await self._answer(account_id, hearing, frame)
+                await self._answer(user, hearing, frame)
             except ServiceError as error:
                 hearing.reader.say(Refused(_client_id(frame), error, call.current().request_id))
         hearing.silent()
 
-    async def _answer(self, account_id: str, hearing: _Hearing, frame: Incoming) -> None:
+    async def _answer(self, user: User, hearing: _Hearing, frame: Incoming) -> None:
         if not isinstance(frame, Unreadable):
             hearing.expect(opening=isinstance(frame, Opened))
         match frame:
@@ -236,13 +258,9 @@ class Conversations:
                         hearing.reader, submission.session_id, accepted.entry.sequence - 1
                     )
             case Stopped(session_id=session_id, turn_id=turn_id, request_id=request_id):
-                await self.cancel(
-                    account_id,
-                    session_id,
-                    turn_id,
-                    request_id=request_id,
-                    device_id=call.current().user().sign_in,
-                )
+                await self.cancel(user, session_id, turn_id, request_id=request_id)
+            case Shown(cursors):
+                await self.acknowledge(user, cursors)
             case Unreadable(error=error):
                 raise error
             case _:
@@ -280,15 +298,6 @@ class _Hearing:
             self.reader.close(CloseReason.DONE)
 
 
-@asynccontextmanager
-async def closing(readers: Readers, reason: CloseReason) -> AsyncIterator[None]:
-    """End every open stream when the block ends."""
-    try:
-        yield
-    finally:
-        readers.close_all(reason)
-
-
 async def _first_entry(reader: Reader, within: float) -> None:
     try:
         async with asyncio.timeout(within):
@@ -307,7 +316,7 @@ def _client_id(frame: Incoming) -> str:
             return request_id
         case Unreadable(client_id=client_id):
             return client_id
-        case Opened():
+        case Opened() | Shown():
             return ""
         case _:
             assert_never(frame)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError
@@ -80,8 +81,9 @@ Frame: TypeAlias = Entry | Beat | Closed | Refused
 class Reader:
     """One open stream of one account. One task takes its frames; the other methods are for whoever has news."""
 
-    def __init__(self, account_id: str, log_epoch: str, database: Database, clock: Clock) -> None:
-        self.account_id = account_id
+    def __init__(self, user: User, log_epoch: str, database: Database, clock: Clock) -> None:
+        self.account_id = user.account
+        self.sign_in = user.sign_in
         self._log_epoch = log_epoch
         self._database = database
         self._clock = clock
@@ -228,15 +230,15 @@ class Readers:
         return sum(len(readers) for readers in self._of_account.values())
 
     @contextmanager
-    def reader(self, account_id: str, *, all_sessions: bool = False) -> Iterator[Reader]:
-        """A stream of one account, registered while the block lasts. Raises TooManyStreams."""
-        mine = self._of_account.setdefault(account_id, set())
+    def reader(self, user: User, *, all_sessions: bool = False) -> Iterator[Reader]:
+        """A stream of one person, registered while the block lasts. Raises TooManyStreams."""
+        mine = self._of_account.setdefault(user.account, set())
         if len(mine) >= MOST_STREAMS:
             raise TooManyStreams(quota="streams of an account")
-        reader = Reader(account_id, self._log_epoch, self._database, self._clock)
+        reader = Reader(user, self._log_epoch, self._database, self._clock)
         mine.add(reader)
         if all_sessions:
-            self._everything.setdefault(account_id, set()).add(reader)
+            self._everything.setdefault(user.account, set()).add(reader)
         lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
         end = asyncio.get_running_loop().call_later(lifetime, reader.close, CloseReason.EXPIRED)
         try:
@@ -278,10 +280,11 @@ class Readers:
             for reader in list(readers):
                 reader.close(reason)
 
-    def close_account(self, account_id: str, reason: CloseReason) -> None:
-        """End every stream of one account."""
-        for reader in list(self._of_account.get(account_id, ())):
-            reader.close(reason)
+    def close_sign_ins(self, sign_ins: Collection[str], reason: CloseReason) -> None:
+        """End every stream of these sign-ins."""
+        for readers in list(self._of_account.values()):
+            for reader in [each for each in readers if each.sign_in in sign_ins]:
+                reader.close(reason)
 
     def _forget(self, reader: Reader) -> None:
         for session_id in reader.sessions:

@@ -74,14 +74,21 @@ class Submission:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Interrupted:
+    """Turns that were stopped together: the TurnCancelled of those that had not begun, and the running ones."""
+
+    entries: tuple[Entry, ...]
+    running: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
     """A durable message. `joined` means that an earlier call had stored it already."""
 
     turn_id: str
     entry: Entry
     joined: bool
-    also: tuple[Entry, ...] = ()
-    interrupted: tuple[str, ...] = ()
+    interrupted: Interrupted | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,12 +145,10 @@ class Turns:
         if len(open_turns) >= MOST_OPEN_TURNS:
             raise QueueFull(quota="open turns of a session")
         entry = yield from self._open(submission, session, turn_id, answer_id, now_us)
-        also: tuple[Entry, ...] = ()
+        interrupted = None
         if submission.policy is BusyPolicy.INTERRUPT:
-            also = yield from self._interrupt(submission.session_id, open_turns, now_us)
-        running = tuple(row["id"] for row in open_turns if row["state"] == TurnState.RUNNING)
-        interrupted = running if submission.policy is BusyPolicy.INTERRUPT else ()
-        return Accepted(turn_id=turn_id, entry=entry, joined=False, also=also, interrupted=interrupted)
+            interrupted = yield from self._interrupt(submission.session_id, open_turns, now_us)
+        return Accepted(turn_id=turn_id, entry=entry, joined=False, interrupted=interrupted)
 
     def cancel(
         self, account_id: str, session_id: str, turn_id: str, *, request_id: str, device_id: str, now_us: int
@@ -229,13 +234,21 @@ class Turns:
         yield from self._journal.store([entry], now_us)
         return entry
 
-    def _interrupt(self, session_id: str, open_turns: Sequence[Row], now_us: int) -> Unit[tuple[Entry, ...]]:
+    def interrupt(self, session_id: str, now_us: int) -> Unit[Interrupted]:
+        """Stop every open turn of a session whose row the unit has locked."""
+        open_turns = yield from _open_turns(session_id)
+        return (yield from self._interrupt(session_id, open_turns, now_us))
+
+    def _interrupt(self, session_id: str, open_turns: Sequence[Row], now_us: int) -> Unit[Interrupted]:
         entries: tuple[Entry, ...] = ()
+        running = []
         for turn in open_turns:
             yield from _note_cancel(turn["id"], "", "")
-            if turn["state"] != TurnState.RUNNING:
+            if turn["state"] == TurnState.RUNNING:
+                running.append(turn["id"])
+            else:
                 entries += yield from self._cancel_queued(session_id, turn["id"], "", now_us)
-        return entries
+        return Interrupted(entries=entries, running=tuple(running))
 
     def _cancel_queued(
         self, session_id: str, turn_id: str, device_id: str, now_us: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grpc
 from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 
 from chassis import call
@@ -14,6 +15,10 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
 
     def __init__(self, capabilities: Capabilities[agent_pb2.Action]) -> None:
         self._capabilities = capabilities
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve it."""
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(self, server)
 
     async def ListCapabilities(
         self, request: agent_pb2.ListCapabilitiesRequest, context: Context

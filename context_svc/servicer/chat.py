@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 
 from chassis import call
@@ -20,21 +21,26 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         self._conversations = conversations
         self._history = history
 
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve it."""
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(self, server)
+
     async def Chat(
         self, request_iterator: AsyncIterator[chat_pb2.ChatRequest], context: Context
     ) -> AsyncIterator[chat_pb2.ChatResponse]:
         """Everything on one stream."""
-        account = call.current().user().account
-        incoming = (wire.incoming(request, account) async for request in request_iterator)
-        async for frame in self._conversations.converse(account, incoming):
+        user = call.current().user()
+        incoming = (wire.incoming(request, user.account) async for request in request_iterator)
+        async for frame in self._conversations.converse(user, incoming):
             yield wire.frame(frame, chat_pb2.ChatResponse)
 
     async def SendMessage(
         self, request: chat_pb2.SendMessageRequest, context: Context
     ) -> AsyncIterator[chat_pb2.SendMessageResponse]:
         """One message."""
-        submission = wire.checked_submission(request.message, call.current().user().account)
-        async for frame in self._conversations.send(submission, follow=request.follow):
+        user = call.current().user()
+        submission = wire.checked_submission(request.message, user.account)
+        async for frame in self._conversations.send(user, submission, follow=request.follow):
             yield wire.frame(frame, chat_pb2.SendMessageResponse)
 
     async def SubscribeEvents(
@@ -42,9 +48,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     ) -> AsyncIterator[chat_pb2.SubscribeEventsResponse]:
         """Follow logs."""
         cursors = [wire.cursor(each) for each in request.cursors]
-        frames = self._conversations.events(
-            call.current().user().account, cursors, all_sessions=request.all_sessions
-        )
+        frames = self._conversations.events(call.current().user(), cursors, all_sessions=request.all_sessions)
         async for frame in frames:
             yield wire.frame(frame, chat_pb2.SubscribeEventsResponse)
 
@@ -53,12 +57,19 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     ) -> chat_pb2.ListEventsResponse:
         """A page of a log."""
         page = await self._conversations.page(
-            call.current().user().account,
+            call.current().user(),
             wire.list_cursor(request),
             limit=request.page_size or 200,
             wait_seconds=request.wait.ToTimedelta().total_seconds(),
         )
         return wire.event_page(page)
+
+    async def AckEvents(
+        self, request: chat_pb2.AckEventsRequest, context: Context
+    ) -> chat_pb2.AckEventsResponse:
+        """Note what was shown."""
+        cursors = [wire.cursor(each) for each in request.cursors]
+        return wire.acknowledged(await self._conversations.acknowledge(call.current().user(), cursors))
 
     async def ListMessages(
         self, request: chat_pb2.ListMessagesRequest, context: Context
@@ -86,12 +97,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         self, request: chat_pb2.CancelTurnRequest, context: Context
     ) -> chat_pb2.CancelTurnResponse:
         """Stop a turn."""
-        user = call.current().user()
         state = await self._conversations.cancel(
-            user.account,
-            request.session_id,
-            request.turn_id,
-            request_id=request.request_id,
-            device_id=user.sign_in,
+            call.current().user(), request.session_id, request.turn_id, request_id=request.request_id
         )
         return wire.cancelled(state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from assistant.chat.v1 import chat_pb2
@@ -23,11 +24,23 @@ from chassis.errors import InvalidRequest, NotServed, Violation
 from chassis.status import to_status
 from chassis.validation import violations
 from context_svc.claims import Claim
-from context_svc.conversations import EventPage, Incoming, Opened, Said, Stopped, Unreadable, unreadable
+from context_svc.conversations import (
+    EventPage,
+    Incoming,
+    Opened,
+    Said,
+    Shown,
+    Stopped,
+    Unreadable,
+    unreadable,
+)
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Cursor, Frame, Refused
 from context_svc.runs import Over
+from context_svc.session_rows import Session
+from context_svc.sessions import Listed
 from context_svc.turns import BusyPolicy, Submission, TurnState
+from context_svc.wire.session import session as session_message
 
 DOMAIN = "assistant.mesh"
 PREVIEW = 200
@@ -107,6 +120,8 @@ def incoming(request: chat_pb2.ChatRequest, account_id: str) -> Incoming:
                 turn_id=request.cancel.turn_id,
                 request_id=request.cancel.request_id,
             )
+        case "acknowledge":
+            return Shown(tuple(cursor(each) for each in request.acknowledge.cursors))
         case _:
             return Unreadable(client_id=client_id, error=NotServed())
 
@@ -162,6 +177,11 @@ def message_response(data: bytes) -> chat_pb2.GetMessageResponse:
     return chat_pb2.GetMessageResponse(message=message_pb2.Message.FromString(data))
 
 
+def acknowledged(cursors: Sequence[Cursor]) -> chat_pb2.AckEventsResponse:
+    """What is stored now."""
+    return chat_pb2.AckEventsResponse(cursors=_positions(cursors))
+
+
 def cancelled(state: TurnState) -> chat_pb2.CancelTurnResponse:
     """Where the turn stood."""
     return chat_pb2.CancelTurnResponse(state=int(state))  # type: ignore[arg-type]
@@ -173,7 +193,17 @@ def text_of(parts: Sequence[message_pb2.Part]) -> str:
 
 
 class ChatCodec:
-    """Writes events and messages in their stored form; the codec of journal, turns and runs."""
+    """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
+
+    def __init__(self, log_epoch: str) -> None:
+        self._log_epoch = log_epoch
+
+    def session_changed(self, session: Session, changed: Sequence[str], sequence: int) -> bytes:
+        """A serialised SessionChanged."""
+        now = session_message(
+            Listed(session=replace(session, last_sequence=sequence), open_turns=()), self._log_epoch
+        )
+        return chat_pb2.SessionChanged(session=now, changed=changed).SerializeToString()
 
     def event(
         self, kind: int, payload: bytes, *, session_id: str, turn_id: str, sequence: int, time_us: int

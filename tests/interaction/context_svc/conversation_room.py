@@ -180,7 +180,7 @@ async def room(
 ) -> AsyncIterator[Room]:
     """The conversation on `database`, serving one account on a unix socket."""
     orchestrator = orchestrator or PlayedOrchestrator()
-    clock, codec = SystemClock(), ChatCodec()
+    clock, codec = SystemClock(), ChatCodec("epoch-1")
     await database.migrate(MIGRATIONS)
     await database.write("account", lambda: _accounts())
     async with serve_for_test(
