@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -25,6 +26,11 @@ from chassis.tokens import Signer
 from context_svc.app import open_app
 from context_svc.settings import ContextSettings
 from tests.conftest import Place
+
+if TYPE_CHECKING:  # the names exist for the type checker only
+    from assistant.identity.v1.identity_pb2_grpc import IdentityServiceAsyncStub
+    from assistant.operator.v1.operator_pb2_grpc import OperatorServiceAsyncStub
+    from assistant.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
 PASSWORD = "a long enough sentence"
 
@@ -46,10 +52,12 @@ class Person:
 class Room:
     """A running context_svc and bare channels to it."""
 
-    identity: IdentityServiceStub
-    sessions: SessionServiceStub
-    operator: OperatorServiceStub
+    identity: IdentityServiceAsyncStub
+    sessions: SessionServiceAsyncStub
+    operator: OperatorServiceAsyncStub
     channel: grpc.aio.Channel
+    address: str
+    operator_socket: Path
     folder: Path
     clock: FakeClock
     rooms: dict[str, RoomIdentity] = field(default_factory=dict)
@@ -135,6 +143,8 @@ def start(socket_dir: Path, tmp_path: Path, database_place: Place) -> Start:
                 sessions=SessionServiceStub(channel),
                 operator=OperatorServiceStub(local),
                 channel=channel,
+                address=settings.listen,
+                operator_socket=socket_dir / "o.sock",
                 folder=tmp_path,
                 clock=clock,
                 rooms=rooms,

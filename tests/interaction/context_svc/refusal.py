@@ -19,7 +19,7 @@ async def refused(call: Awaitable[object]) -> str:
 
 def reason(error: grpc.aio.AioRpcError) -> str:
     """The ErrorInfo's reason."""
-    return info(error).reason
+    return str(info(error).reason)
 
 
 def info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
