@@ -149,7 +149,7 @@ class Conversations:
                     yield frame
                     hearing.noticed(frame)
 
-    async def page(self, account_id: str, cursor: Cursor, *, limit: int, wait_seconds: float) -> EventPage:
+    async def page(self, user: User, cursor: Cursor, *, limit: int, wait_seconds: float) -> EventPage:
         """A page of a log, waiting for the next event when there is none yet.
 
         Raises SessionNotFound and CursorAhead.
