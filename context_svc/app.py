@@ -6,41 +6,58 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
-from chassis import engines
+from chassis import engines, ids
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
+from chassis.dial import open_channel
 from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key
-from chassis.serve import Drain, Register, Server, serving
+from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from context_svc import access, signing
+from context_svc import access, sessions, signing
 from context_svc.accounts import Accounts
+from context_svc.capabilities import Capabilities
+from context_svc.claims import Claims
+from context_svc.conversations import Conversations
+from context_svc.journal import Journal
+from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
 from context_svc.passwords import Passwords
+from context_svc.peers import OrchestratorPeer
 from context_svc.program import program_version
-from context_svc.quiet import NoTurns, QuietJournal
+from context_svc.readers import CloseReason, Readers
 from context_svc.revocations import Feed
+from context_svc.runs import Runs
+from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
 from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
+from context_svc.servicer.agent import AgentServicer
+from context_svc.servicer.chat import ChatServicer
 from context_svc.servicer.identity import IdentityServicer
 from context_svc.servicer.operator import OperatorServicer
 from context_svc.servicer.session import SessionServicer
-from context_svc.sessions import Journal, Sessions, Turns
+from context_svc.session_log import SessionLog
+from context_svc.sessions import Sessions
 from context_svc.settings import ContextSettings
 from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
+from context_svc.wire.chat import ChatCodec
+from context_svc.wire.turn import Budget
 
 ROOM = "context"
+TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
 DOMAIN = "assistant.mesh"
 DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 
@@ -71,8 +88,8 @@ class Conversation:
     methods whose stream messages its servicer checks itself.
     """
 
-    journal: Journal
-    turns: Turns
+    journal: sessions.Journal
+    turns: sessions.Turns
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -81,7 +98,76 @@ class Conversation:
 @asynccontextmanager
 async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     """Compose the log, the turns, their readers and their services; what it opens outlives the sockets."""
-    yield Conversation(journal=QuietJournal(), turns=NoTurns())
+    settings, clock, database = foundation.settings, foundation.clock, foundation.database
+    codec = ChatCodec(foundation.mesh.log_epoch)
+    journal = Journal(codec)
+    turns = Turns(journal, codec)
+    readers = Readers(database, clock, foundation.mesh.log_epoch)
+    claims = Claims(journal, ids.uuid())
+    async with open_channel(
+        settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
+    ) as channel:
+        orchestrator = OrchestratorPeer(channel, _budget(settings))
+        runs = Runs(
+            database=database,
+            claims=claims,
+            orchestrator=orchestrator,
+            codec=codec,
+            publish=readers.publish,
+            clock=clock,
+        )
+        schedule = Schedule(
+            database=database,
+            claims=claims,
+            runs=runs,
+            clock=clock,
+            running_per_account=settings.running_turns_per_account,
+        )
+        conversations = Conversations(
+            database=database,
+            turns=turns,
+            readers=readers,
+            schedule=schedule,
+            runs=runs,
+            clock=clock,
+            log_epoch=foundation.mesh.log_epoch,
+        )
+        log = SessionLog(
+            journal=journal, turns=turns, codec=codec, publish=readers.publish, stop=runs.stop, clock=clock
+        )
+        chat = ChatServicer(conversations, History(database, foundation.pages))
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages))
+        foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers))
+
+        async def drain() -> None:
+            await schedule.drain(TURNS_GRACE)
+            readers.close_all(CloseReason.DRAINING)
+
+        async with schedule.running():
+            yield Conversation(
+                journal=log,
+                turns=log,
+                services=(chat.register, agent.register),
+                drain=drain,
+                in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
+            )
+
+
+async def _cut_revoked(feed: Feed, readers: Readers) -> None:
+    """End the open streams of sign-ins that end; all of them, should this task not keep up."""
+    async for change in feed.changes():
+        readers.close_sign_ins({each.sign_in for each in change.sign_ins}, CloseReason.REVOKED)
+    readers.close_all(CloseReason.DRAINING)
+
+
+def _budget(settings: ContextSettings) -> Budget:
+    return Budget(
+        steps=settings.turn_steps,
+        calls=settings.turn_calls,
+        tool_time=timedelta(seconds=settings.turn_tool_seconds),
+        tokens=settings.turn_tokens,
+        time=timedelta(seconds=settings.turn_seconds),
+    )
 
 
 @asynccontextmanager
@@ -153,7 +239,7 @@ async def _identity(
         gate=gate,
         clock=clock,
     )
-    sessions = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
     board = StatusBoard(
         database=database,
         clock=clock,
@@ -162,7 +248,7 @@ async def _identity(
         mesh=foundation.mesh,
         version=program_version(),
     )
-    listed = SessionServicer(sessions, foundation.mesh)
+    listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
     public = await stack.enter_async_context(_public(foundation, gate, talk, services))
     operator = OperatorServicer(setup_code, board)
@@ -174,9 +260,9 @@ async def _public(
     foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
 ) -> AsyncIterator[Server]:
     async def drain() -> None:
-        foundation.feed.drain()
         if talk.drain is not None:
             await talk.drain()
+        foundation.feed.drain()  # last: without the feed the other rooms trust no token
 
     boundary = Boundary(
         policies=access.PUBLIC,

@@ -41,6 +41,16 @@ class ContextSettings(Settings):
         le=64,
         description="Passwords that are hashed at once; each takes 19 MiB and about 50 ms.",
     )
+    running_turns_per_account: int = Field(
+        default=4, ge=1, le=10_000, description="Turns of one account that run at once; others wait in order."
+    )
+    turn_steps: int = Field(default=8, ge=1, le=64, description="Model steps of one turn.")
+    turn_calls: int = Field(default=16, ge=0, le=256, description="Action calls of one turn.")
+    turn_tool_seconds: float = Field(default=60, gt=0, description="Seconds for all actions of one turn.")
+    turn_tokens: int = Field(default=200_000, ge=1, description="Tokens of one turn, read and written.")
+    turn_seconds: float = Field(
+        default=900, gt=0, description="Seconds of one turn, waiting for the person not counted."
+    )
     with_reflection: bool = Field(default=True, description="Whether gRPC server reflection is served.")
     log_format: Format = Field(default="text", description="Form of the log lines: `text` or `json`.")
     log_level: str = Field(default="INFO", description="Least level that is logged.")
