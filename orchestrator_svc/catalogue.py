@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from orchestrator_svc.policy import Offer
 from orchestrator_svc.prompt import StandingPrefix, ToolSpec, standing_prefix
 from orchestrator_svc.tools.tool import Schema, Tool
 
@@ -14,12 +15,11 @@ class Catalogue:
 
     def __init__(self, tools: Iterable[Tool[Any]]) -> None:
         self._tools: dict[str, Tool[Any]] = {}
-        self._schemas: dict[str, Schema] = {}
         for tool in sorted(tools, key=lambda tool: tool.name):
             if tool.name in self._tools:
                 raise ValueError(f"two actions are called {tool.name}")
             self._tools[tool.name] = tool
-            self._schemas[tool.name] = Schema(tool.schema)
+        self._offers = tuple(_offer(tool) for tool in self)
 
     def __iter__(self) -> Iterator[Tool[Any]]:
         return iter(self._tools.values())
@@ -28,9 +28,9 @@ class Catalogue:
         """The tool of that name."""
         return self._tools.get(name)
 
-    def schema(self, name: str) -> Schema:
-        """What checks the arguments of a tool that is here."""
-        return self._schemas[name]
+    def offers(self) -> tuple[Offer, ...]:
+        """All of them as a turn sees them."""
+        return self._offers
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """All of them as a model sees them."""
@@ -39,3 +39,13 @@ class Catalogue:
     def standing_prefix(self) -> StandingPrefix:
         """What every conversation of this deployment begins with."""
         return standing_prefix(self.specs())
+
+
+def _offer(tool: Tool[Any]) -> Offer:
+    return Offer(
+        spec=tool.spec,
+        agent=tool.agent,
+        effect=tool.effect,
+        schema=Schema(tool.schema),
+        timeout=tool.timeout,
+    )

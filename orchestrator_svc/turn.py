@@ -265,7 +265,7 @@ class Turn:
         )
         if self._actions.asked:
             yield from self._advance()
-        elif self._transcript.step_is_empty:
+        elif not self._transcript.text:
             filtered = told.reason is FinishReason.CONTENT_FILTER
             reason = Reason.PROVIDER_REFUSED if filtered else Reason.PROVIDER_GARBAGE
             yield from self._fail(reason, "The model gave no answer.", not filtered, Stage.MODEL)
@@ -279,7 +279,10 @@ class Turn:
             self._gauge = self._gauge.corrected(guessed=guessed, reported=told.usage.input_tokens)
 
     def _step_failed(self, told: StepFailed) -> Iterator[Effect]:
-        self._generating, self._sent = False, None
+        self._sent = None  # the next step opens a new stream
+        if self._fitted is not None and not self._generating:
+            return
+        self._generating = False
         self._spending.usage(told.usage)
         too_long = told.reason == Reason.CONTEXT_TOO_LONG and self._transcript.step_is_empty
         if too_long and self._refits < _REFITS and not self._actions.asked:

@@ -281,7 +281,7 @@ def _root(value: Number) -> Number:
 
 
 def _round(value: Number, places: Number = Fraction(0)) -> Number:
-    if places != int(places) or abs(places) > 30:
+    if places != int(places) or not -30 <= places <= 30:
         raise ExpressionError("round takes a number and whole places")
     scale = Fraction(10) ** int(places)
     exact = Fraction(value) * scale
