@@ -1,7 +1,7 @@
 """Running one turn: performs what its machine asks for, and tells it what came of it.
 
-One TaskGroup holds everything a turn starts: its model stream, its actions, its clocks. When the turn is over,
-or its stream breaks, all of it is cancelled, and nothing outlives it.
+One TaskGroup holds everything a turn starts: its model stream, its actions, its clocks. When the turn is
+over, or its stream breaks, all of it is cancelled, and nothing outlives it.
 """
 
 from __future__ import annotations

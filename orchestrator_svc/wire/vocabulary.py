@@ -29,8 +29,8 @@ FINISHES = {
     FinishReason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
     FinishReason.CONTENT_FILTER: pb.FINISH_REASON_CONTENT_FILTER,
 }
-_ROLES_READ = {number: role for role, number in ROLES.items()}
-_FINISHES_READ = {number: reason for reason, number in FINISHES.items()}
+_ROLES_READ: dict[int, Role] = {int(number): role for role, number in ROLES.items()}
+_FINISHES_READ: dict[int, FinishReason] = {int(number): reason for reason, number in FINISHES.items()}
 _MICROS = 1_000_000
 
 
@@ -63,7 +63,7 @@ def reason(name: str) -> error_pb2.ErrorReason.ValueType:
     return error_pb2.ErrorReason.Value(full if full in known else "ERROR_REASON_INTERNAL")
 
 
-def reason_name(number: int) -> str:
+def reason_name(number: error_pb2.ErrorReason.ValueType) -> str:
     """The name of a reason without its prefix; a number that is not known is INTERNAL."""
     if number not in error_pb2.ErrorReason.values() or number == 0:
         return "INTERNAL"
