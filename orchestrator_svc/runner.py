@@ -17,6 +17,7 @@ from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.conversation import ToolCall
 from orchestrator_svc.effects import (
     AwaitRecord,
+    CallEntry,
     Cancelled,
     CancelTool,
     Effect,
@@ -120,6 +121,9 @@ class Run:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
+            case Receipt(entry=CallEntry() as entry):
+                self._audit(entry)
+                self._send(effect)
             case Emit() | Receipt() | Finish() | Fail() | Cancelled():
                 self._send(effect)
             case Suspend():
@@ -150,6 +154,17 @@ class Run:
     ) -> None:
         self._spoke = self._clock.monotonic()
         self._outbox.put(frame)
+
+    def _audit(self, entry: CallEntry) -> None:
+        """One line for each action that ended: never its arguments or its result."""
+        log.info(
+            "action",
+            turn_id=self._order.turn_id,
+            action=entry.action if self._catalogue.get(entry.action) else "unknown",
+            agent=entry.agent,
+            outcome=entry.ending.value,
+            ms=round(entry.duration * 1000, 1),
+        )
 
     def _timed(self, suspend: Suspend) -> Suspend:
         used = suspend.resumption.counters

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -41,9 +42,8 @@ class Conversation:
         async with asyncio.timeout(SOON.total_seconds()):
             while True:
                 frame = await self.call.read()
-                assert frame is not grpc.aio.EOF, (
-                    f"the stream ended after {[kind(each) for each in self.frames]}"
-                )
+                seen = [kind(each) for each in self.frames]
+                assert isinstance(frame, pb.RunTurnResponse), f"the stream ended after {seen}"
                 self.frames.append(frame)
                 if wanted(frame):
                     return frame
@@ -68,7 +68,7 @@ class Conversation:
     def last(self) -> Any:
         """The event that ended the turn."""
         event = self.frames[-1].event
-        return getattr(event, event.WhichOneof("event"))
+        return getattr(event, str(event.WhichOneof("event")))
 
 
 def kind(frame: pb.RunTurnResponse) -> str:
@@ -117,8 +117,6 @@ async def room(
             try:
                 yield Room(channel)
             finally:
-                from datetime import timedelta
-
                 await server.stop(timedelta(0))
 
 

@@ -14,7 +14,7 @@ from assistant.generation.v1 import generation_pb2_grpc as rpc
 from assistant.message.v1 import message_pb2 as msg
 
 from chassis.access import Audience, Policies, Policy
-from chassis.errors import Draining
+from chassis.errors import Draining, NotServed
 
 _SERVICE = "/assistant.generation.v1.GenerationService"
 POLICIES: Policies = {
@@ -43,7 +43,7 @@ class Ask:
 class Break:
     """The step fails in-band."""
 
-    reason: int
+    reason: error_pb2.ErrorReason.ValueType
     message: str = "It broke."
 
 
@@ -81,6 +81,17 @@ class ScriptedLlm(rpc.GenerationServiceServicer):
         if self.refusing:
             raise Draining
         return pb.ListModelsResponse(models=self.models)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: object) -> pb.GetModelResponse:
+        raise NotServed
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
+        raise NotServed
+
+    async def BatchGenerate(
+        self, request: pb.BatchGenerateRequest, context: object
+    ) -> pb.BatchGenerateResponse:
+        raise NotServed
 
     async def Generate(
         self, request_iterator: AsyncIterator[pb.GenerateRequest], context: object

@@ -175,6 +175,7 @@ async def test_a_tool_that_takes_too_long_is_stopped_and_the_model_is_told() -> 
     gate, clock = Gate(), FakeClock()
     llm = ScriptedLlm(steps=[[Ask("a", "wait")], [Say("It took too long.")]])
     async with room(llm, clock=clock, catalogue=Catalogue((gate.tool,))) as here, here.turn(start()) as turn:
+        await turn.until(lambda frame: kind(frame) == "receipt")  # the step is over: only the tool runs
         await soon(gate.began)
         await clock.advance(timedelta(seconds=31))
         await soon(gate.cancelled)
@@ -223,6 +224,7 @@ async def test_a_turn_that_takes_too_long_ends_with_its_reason() -> None:
         room(llm, clock=clock, catalogue=Catalogue((gate.tool,))) as here,
         here.turn(start(budget=budget)) as turn,
     ):
+        await turn.until(lambda frame: kind(frame) == "receipt")
         await soon(gate.began)
         await clock.advance(timedelta(seconds=21))
         await turn.rest()

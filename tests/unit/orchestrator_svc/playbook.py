@@ -9,9 +9,7 @@ import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Self
-
-import msgspec
+from typing import Any, Self
 
 from orchestrator_svc.conversation import Message, Role, Text, ToolCall, ToolResult, said
 from orchestrator_svc.effects import (
@@ -54,10 +52,6 @@ from orchestrator_svc.turn import Turn
 MODEL = ModelFacts(name="parrot", provider="test", context_tokens=8_000, default=True, local=True)
 
 
-class Anything(msgspec.Struct):
-    """Arguments of the actions in these tests."""
-
-
 SCHEMA = json.dumps(
     {
         "type": "object",
@@ -74,20 +68,20 @@ def action(name: str, effect: EffectClass = EffectClass.NONE, *, hosted: bool = 
     return Offer(spec=spec, agent="test", effect=effect, schema=Schema(SCHEMA), hosted=hosted)
 
 
-def order(*, say: str = "hi", **rest: object) -> Order:
+def order(*, say: str = "hi", **rest: Any) -> Order:
     """An order to answer one message."""
     material = Material(messages=(Message(role=Role.USER, parts=(said(say),)),))
-    return Order(**{"turn_id": "t", "answer_id": "a", "material": material, **rest})  # type: ignore[arg-type]
+    return Order(**{"turn_id": "t", "answer_id": "a", "material": material, **rest})
 
 
-def turn(*offers: Offer, say: str = "hi", **rest: object) -> Turn:
+def turn(*offers: Offer, say: str = "hi", **rest: Any) -> Turn:
     """A turn that may use these actions."""
     return Turn(order(say=say, **rest), offers)
 
 
-def budget(**rest: object) -> Budget:
+def budget(**rest: Any) -> Budget:
     """A budget."""
-    return Budget(**rest)  # type: ignore[arg-type]
+    return Budget(**rest)
 
 
 # -- what a turn is told ---------------------------------------------------------------------------------
@@ -118,9 +112,9 @@ def begins() -> ModelStarted:
     return ModelStarted(model="parrot", provider="test", local=True)
 
 
-def done(**rest: object) -> StepFinished:
+def done(**rest: Any) -> StepFinished:
     """A model step ends."""
-    return StepFinished(**rest)  # type: ignore[arg-type]
+    return StepFinished(**rest)
 
 
 def token(text: str) -> Token:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orchestrator_svc.conversation import FinishReason, Role, ToolCall, ToolResult, Usage
@@ -542,7 +544,7 @@ def test_a_given_action_that_cannot_run_ends_the_turn(given: ToolCall, reason: s
 
 
 def test_a_given_effect_asks_unless_the_persons_program_agreed() -> None:
-    given = {"purpose": Purpose.ACTION, "action": call("a", "mail")}
+    given: dict[str, Any] = {"purpose": Purpose.ACTION, "action": call("a", "mail")}
     (Play(turn(MAIL, **given)) >> Started() << [opened(), approval("a"), suspends("a")]).end()
     (
         Play(turn(MAIL, **given, action_approved=True))
