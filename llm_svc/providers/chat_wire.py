@@ -1,0 +1,351 @@
+"""The chat-completions wire form, without I/O: a Request to its body, stream bytes to Deltas."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import assert_never
+
+import msgspec
+
+from llm_svc.errors import (
+    ContextTooLong,
+    ProviderFailed,
+    ProviderGarbage,
+    ProviderLimited,
+    ProviderRefused,
+    ProviderTimeout,
+)
+from llm_svc.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    ImagePart,
+    Message,
+    ReasoningDelta,
+    Request,
+    Role,
+    TextDelta,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Usage,
+    calls_in,
+)
+from llm_svc.tokens import estimate, estimate_text
+
+MAX_LINE_BYTES = 1 << 20
+MAX_ARGUMENT_CHARS = 256 * 1024
+MAX_CALLS = 128
+
+JsonValue = object  # what msgspec encodes: str, int, float, bool, None, Raw, list and dict of these
+
+
+# --- the body -----------------------------------------------------------------------------------------------
+
+
+def body(request: Request, *, model: str, usage_asked: bool = True) -> dict[str, JsonValue]:
+    """The request as the body of a streamed chat completion for ``model``."""
+    fields: dict[str, JsonValue] = {
+        "model": model,
+        "messages": [wire for message in request.messages for wire in _message(message)],
+        "stream": True,
+    }
+    if usage_asked:
+        fields["stream_options"] = {"include_usage": True}
+    if request.tools and request.parameters.tool_choice is not ToolChoice.NONE:
+        fields["tools"] = [_tool(tool) for tool in request.tools]
+        fields["tool_choice"] = request.parameters.tool_choice.value
+    return fields | sampling(request)
+
+
+def sampling(request: Request) -> dict[str, JsonValue]:
+    """The sampling parameters that were given, under their wire names."""
+    parameters = request.parameters
+    given: dict[str, JsonValue | None] = {
+        "temperature": parameters.temperature,
+        "max_tokens": parameters.max_output_tokens,
+        "top_p": parameters.top_p,
+        "stop": list(parameters.stop) or None,
+        "seed": parameters.seed,
+        "response_format": _response_format(parameters.json_schema),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _response_format(schema: str | None) -> JsonValue | None:
+    if schema is None:
+        return None
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": _raw(schema), "strict": True}}
+
+
+def _raw(json: str) -> msgspec.Raw:
+    return msgspec.Raw(json.encode())
+
+
+def _tool(tool: Tool) -> JsonValue:
+    function = {"name": tool.name, "description": tool.description, "parameters": _raw(tool.schema)}
+    return {"type": "function", "function": function}
+
+
+def _message(message: Message) -> Iterator[dict[str, JsonValue]]:
+    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    for result in results:
+        yield {"role": "tool", "tool_call_id": result.call_id, "content": result.text}
+    calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
+    content = _content(message)
+    if calls:
+        yield {"role": "assistant", "content": content or None, "tool_calls": calls}
+    elif content or not results:
+        role = Role.USER if message.role is Role.TOOL else message.role
+        yield {"role": role.value, "content": content}
+
+
+def _call(call: ToolCall) -> JsonValue:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _content(message: Message) -> str | list[JsonValue]:
+    if not any(isinstance(part, ImagePart) for part in message.parts):
+        return message.text
+    pieces: list[JsonValue] = []
+    for part in message.parts:
+        match part:
+            case TextPart(text):
+                pieces.append({"type": "text", "text": text})
+            case ImagePart(data, mime):
+                url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+                pieces.append({"type": "image_url", "image_url": {"url": url}})
+            case ToolCall() | ToolResult():
+                pass  # these travel outside the content
+            case _:
+                assert_never(part)
+    return pieces
+
+
+# --- the stream ---------------------------------------------------------------------------------------------
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _CachedTokens(msgspec.Struct):
+    cached_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _CachedTokens | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Error(msgspec.Struct):
+    code: str | int | None = None
+    type: str | None = None
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error
+
+
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+class _PendingCall:
+    """A tool call whose fragments are still coming."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+        self.size = 0
+
+    def add(self, fragment: _Call) -> None:
+        self.id = self.id or fragment.id or ""
+        if fragment.function is None:
+            return
+        if fragment.function.name and not self.name:
+            self.name = fragment.function.name
+        if fragment.function.arguments:
+            self.arguments.append(fragment.function.arguments)
+            self.size += len(fragment.function.arguments)
+        if self.size > MAX_ARGUMENT_CHARS:
+            raise ProviderGarbage
+
+
+class Decoder:
+    """Bytes of an event stream in, deltas out. What one ``feed`` holds of adjacent text comes as one delta.
+
+    Raises ProviderGarbage for what cannot be read and for a line over the limit, and the error a server puts
+    into its stream as ours.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._rest = b""
+        self._calls: dict[int, _PendingCall] = {}
+        self._reason: FinishReason | None = None
+        self._usage: _Usage | None = None
+        self._written = 0
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas these bytes complete, in order; none after ``done``."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise ProviderGarbage
+        deltas: list[Delta] = []
+        text: list[str] = []
+        for line in lines:
+            if line.startswith(b"data:") and not self.done:
+                self._line(line[5:].strip(), text, deltas)
+        _flush(text, deltas)
+        return deltas
+
+    def end(self) -> list[Delta]:
+        """The stream is over: whole tool calls, usage, finish. Raises ProviderFailed if it was cut."""
+        if self._reason is None:
+            raise ProviderFailed
+        calls = self._whole_calls()
+        reason = FinishReason.TOOL_CALLS if calls else self._reason
+        if reason is FinishReason.TOOL_CALLS and not calls:
+            reason = FinishReason.STOP
+        return [*calls, self._whole_usage(), Finished(reason)]
+
+    def _line(self, payload: bytes, text: list[str], deltas: list[Delta]) -> None:
+        if payload == b"[DONE]":
+            self.done = True
+            return
+        try:
+            chunk = _decode_chunk(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+            raise ProviderGarbage from broken
+        if chunk.error is not None and chunk.error != b"null":
+            raise refusal(0, b'{"error":' + bytes(chunk.error) + b"}")
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices[:1]:
+            self._choice(choice, text, deltas)
+
+    def _choice(self, choice: _Choice, text: list[str], deltas: list[Delta]) -> None:
+        delta = choice.delta
+        if delta is not None:
+            if delta.content:
+                text.append(delta.content)
+                self._written += len(delta.content)
+            thought = delta.reasoning_content or delta.reasoning
+            if thought:
+                _flush(text, deltas)
+                deltas.append(ReasoningDelta(thought))
+            for fragment in delta.tool_calls or ():
+                self._fragment(fragment)
+        if choice.finish_reason:
+            self._reason = _REASONS.get(choice.finish_reason, FinishReason.STOP)
+
+    def _fragment(self, fragment: _Call) -> None:
+        pending = self._calls.setdefault(fragment.index, _PendingCall())
+        if len(self._calls) > MAX_CALLS:
+            raise ProviderGarbage
+        pending.add(fragment)
+
+    def _whole_calls(self) -> list[ToolCall]:
+        if any(not call.name for call in self._calls.values()):
+            raise ProviderGarbage
+        first = len(calls_in(self._request.messages)) + 1
+        return [
+            ToolCall(
+                id=call.id or f"call_{first + place}",
+                name=call.name,
+                arguments="".join(call.arguments) or "{}",
+            )
+            for place, (_, call) in enumerate(sorted(self._calls.items()))
+        ]
+
+    def _whole_usage(self) -> Usage:
+        if self._usage is None:
+            written = estimate_text("x" * self._written)
+            return Usage(input_tokens=estimate(self._request).tokens, output_tokens=written, estimated=True)
+        details = self._usage.prompt_tokens_details
+        return Usage(
+            input_tokens=self._usage.prompt_tokens,
+            output_tokens=self._usage.completion_tokens,
+            cached_tokens=(details.cached_tokens or 0) if details else 0,
+        )
+
+
+def _flush(text: list[str], deltas: list[Delta]) -> None:
+    if text:
+        deltas.append(TextDelta("".join(text)))
+        text.clear()
+
+
+# --- refusals -----------------------------------------------------------------------------------------------
+
+_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "maximum context length", "context size")
+
+
+def refusal(status: int, answer: bytes) -> Exception:
+    """Our error for an HTTP status (0: said inside the stream) and the body that came with it.
+
+    The body decides only what its status leaves open, and none of its words are kept.
+    """
+    if status in (401, 403, 404):
+        return ProviderRefused()
+    if status == 408:
+        return ProviderTimeout()
+    if status == 429:
+        return ProviderLimited()
+    if status >= 500:
+        return ProviderFailed()
+    return _said(answer, ProviderFailed() if status == 0 else ProviderRefused())
+
+
+def _said(answer: bytes, otherwise: Exception) -> Exception:
+    try:
+        error = _decode_error(answer).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return otherwise
+    told = f"{error.code} {error.type} {error.message}".lower()
+    if any(sign in told for sign in _TOO_LONG):
+        return ContextTooLong()
+    if "rate_limit" in told:
+        return ProviderLimited()
+    return otherwise
