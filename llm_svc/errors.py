@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chassis.errors import ServiceError
 from grpc import StatusCode as Code
+
+from chassis.errors import ServiceError
 
 
 class UnknownModel(ServiceError):

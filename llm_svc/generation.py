@@ -40,11 +40,28 @@ class FinishReason(Enum):
     CONTENT_FILTER = "content_filter"
 
 
+class Activity(Enum):
+    """What a generation does while it has nothing to say."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    WORKING = "working"
+
+
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """Plain text."""
+    """Plain text. ``untrusted`` text is data out of a page, a file or a tool, not the person's words."""
 
     text: str
+    untrusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPart:
+    """What the model thought aloud earlier; ``provider_state`` goes back to its provider unchanged."""
+
+    text: str
+    provider_state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,7 @@ class ToolResult:
     failed: bool = False
 
 
-Part: TypeAlias = TextPart | ImagePart | ToolCall | ToolResult
+Part: TypeAlias = TextPart | ReasoningPart | ImagePart | ToolCall | ToolResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +157,10 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """The next piece of what the model thinks before it answers."""
+    """The next piece of what the model thinks before it answers, with its provider's opaque state."""
 
     text: str
+    provider_state: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +170,7 @@ class Usage:
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     estimated: bool = False
 
 
@@ -162,7 +181,15 @@ class Finished:
     reason: FinishReason
 
 
-Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCall | Usage | Finished
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What the provider does until it has something to say; ``fraction`` of it is done, where known."""
+
+    activity: Activity
+    fraction: float | None = None
+
+
+Delta: TypeAlias = Doing | TextDelta | ReasoningDelta | ToolCall | Usage | Finished
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from llm_svc.generation import ImagePart, Message, Part, Request, TextPart, TokenCount, ToolCall, ToolResult
+from llm_svc.generation import (
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Request,
+    TextPart,
+    TokenCount,
+    ToolCall,
+    ToolResult,
+)
 
 BYTES_PER_TOKEN = 3.6
 TOKENS_PER_MESSAGE = 4
@@ -28,7 +38,7 @@ def _of_message(message: Message) -> int:
 
 def _of_part(part: Part) -> int:
     match part:
-        case TextPart(text):
+        case TextPart(text) | ReasoningPart(text):
             return estimate_text(text)
         case ImagePart():
             return TOKENS_PER_IMAGE

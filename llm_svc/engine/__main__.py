@@ -10,9 +10,8 @@ import sys
 import msgspec
 import xllamacpp
 
-from llm_svc.engine.options import Options
+from llm_svc.engine.options import READY, Options
 
-READY = b"ready\n"
 _PR_SET_PDEATHSIG = 1
 
 

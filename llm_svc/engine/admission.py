@@ -17,6 +17,11 @@ class Admission:
         self._queue = queue
         self._waiting = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one would have to wait."""
+        return self._places.locked()
+
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold a place inside the block. Raises EngineBusy when the queue is full."""

@@ -8,6 +8,7 @@ import msgspec
 # cancelled or newly come request waits for at most one such batch (2 s), not for a whole prompt.
 BATCH_TOKENS = 128
 PROMPT_CACHE_MIB = 1024
+READY = b"ready\n"  # the one line the child says, when it serves
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

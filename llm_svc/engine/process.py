@@ -16,8 +16,7 @@ import msgspec
 from chassis import telemetry
 from chassis.clock import Clock
 from chassis.tasks import Tasks
-from llm_svc.engine.__main__ import READY
-from llm_svc.engine.options import Options
+from llm_svc.engine.options import READY, Options
 from llm_svc.errors import EngineCrashed, ModelLoading
 
 log = telemetry.logger(__name__)
@@ -25,6 +24,7 @@ log = telemetry.logger(__name__)
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
 STEADY_SECONDS = 60.0
+HOPELESS_CRASHES = 3
 END_SECONDS = 3.0
 TAIL_BYTES = 2_000
 
@@ -73,12 +73,26 @@ class EngineProcess:
         self._supervisor: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._phase = Phase.STOPPED
+        self._crashes = 0
         self._since = clock.monotonic()
 
     @property
     def progress(self) -> Progress:
         """The present phase."""
         return Progress(phase=self._phase, seconds=self._clock.monotonic() - self._since)
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether it makes sense to wait: it loads, or crashed not too often in a row."""
+        crashed = self._phase is Phase.CRASHED and self._crashes < HOPELESS_CRASHES
+        return crashed or self._phase in (Phase.LOADING, Phase.WARMING)
+
+    @property
+    def loaded(self) -> float:
+        """How much of the model is in the child's memory, from 0 to 1; 0 where that cannot be seen."""
+        if self._phase in (Phase.WARMING, Phase.READY):
+            return 1.0
+        return _loaded_fraction(self.pid, Path(self._options.model)) if self.pid else 0.0
 
     @property
     def pid(self) -> int | None:
@@ -92,11 +106,13 @@ class EngineProcess:
         if self._phase is not Phase.READY:
             raise ModelLoading(self._phase.value)
 
-    async def wait_for(self, *phases: Phase) -> Phase:
-        """Return as soon as the engine is in one of the phases."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._phase in phases)
-            return self._phase
+    async def wait_ready(self, seconds: float) -> bool:
+        """Return True as soon as the engine is ready, False after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                return await self._changed.wait_for(lambda: self._phase is Phase.READY)
+        except TimeoutError:
+            return False
 
     async def start(self) -> None:
         """Begin in the background; returns at once."""
@@ -112,19 +128,18 @@ class EngineProcess:
         await self._move(Phase.STOPPED)
 
     async def _supervise(self) -> None:
-        crashes = 0
         while True:
             await self._move(Phase.LOADING)
             began = self._clock.monotonic()
             await self._live_once()
             steady = self._clock.monotonic() - began > STEADY_SECONDS
-            crashes = 1 if steady else crashes + 1
+            self._crashes = 1 if steady else self._crashes + 1
             await self._move(Phase.CRASHED)
-            await self._clock.sleep(retry_delay(crashes))
+            await self._clock.sleep(retry_delay(self._crashes))
 
     async def _live_once(self) -> None:
         """One life of the child, from its start until it ends."""
-        Path(self._options.socket).unlink(missing_ok=True)
+        _make_room(Path(self._options.socket))
         arguments = msgspec.json.encode(self._options).decode()
         child = await asyncio.create_subprocess_exec(
             *self._command, arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment()
@@ -147,6 +162,19 @@ class EngineProcess:
         async with self._changed:
             self._phase, self._since = phase, self._clock.monotonic()
             self._changed.notify_all()
+
+
+def _make_room(socket: Path) -> None:
+    socket.unlink(missing_ok=True)  # of a child that was killed
+
+
+def _loaded_fraction(pid: int, model: Path) -> float:
+    """Resident memory against the size of the file: the library itself reports no progress."""
+    try:
+        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return min(resident / model.stat().st_size, 0.99)
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _environment() -> dict[str, str]:

@@ -23,6 +23,7 @@ from llm_svc.generation import (
     ImagePart,
     Message,
     ReasoningDelta,
+    ReasoningPart,
     Request,
     Role,
     TextDelta,
@@ -118,7 +119,7 @@ def _content(message: Message) -> str | list[JsonValue]:
             case ImagePart(data, mime):
                 url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
                 pieces.append({"type": "image_url", "image_url": {"url": url}})
-            case ToolCall() | ToolResult():
+            case ToolCall() | ToolResult() | ReasoningPart():
                 pass  # these travel outside the content
             case _:
                 assert_never(part)
@@ -155,10 +156,15 @@ class _CachedTokens(msgspec.Struct):
     cached_tokens: int | None = 0
 
 
+class _WrittenTokens(msgspec.Struct):
+    reasoning_tokens: int | None = 0
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: _CachedTokens | None = None
+    completion_tokens_details: _WrittenTokens | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -303,11 +309,12 @@ class Decoder:
         if self._usage is None:
             written = estimate_text("x" * self._written)
             return Usage(input_tokens=estimate(self._request).tokens, output_tokens=written, estimated=True)
-        details = self._usage.prompt_tokens_details
+        read, wrote = self._usage.prompt_tokens_details, self._usage.completion_tokens_details
         return Usage(
             input_tokens=self._usage.prompt_tokens,
             output_tokens=self._usage.completion_tokens,
-            cached_tokens=(details.cached_tokens or 0) if details else 0,
+            cached_tokens=(read.cached_tokens or 0) if read else 0,
+            reasoning_tokens=(wrote.reasoning_tokens or 0) if wrote else 0,
         )
 
 

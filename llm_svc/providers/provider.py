@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from llm_svc.generation import Delta, Request, TokenCount
 
 
+class ModelState(Enum):
+    """Whether a model can answer now."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    LOADING = "loading"
+    FAILING = "failing"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Price:
-    """US dollars for a million tokens."""
+    """Micro-USD for a million tokens, and the day they were looked up (seconds since 1970)."""
 
-    input: float
-    output: float
-    cached: float
+    input: int
+    output: int
+    looked_up: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """One model, and what it can do. ``price`` is None where nothing is charged or nothing is known."""
+    """One model, and what it can do. ``price`` is None where nothing is charged or nothing is known.
+
+    ``context_tokens`` counts what it reads and writes together. ``loaded`` goes from 0 to 1 while it loads.
+    """
 
     id: str
     display_name: str
@@ -29,16 +42,20 @@ class Model:
     output_tokens: int
     vision: bool = False
     tools: bool = True
+    json_schema: bool = True
     local: bool = False
     price: Price | None = None
+    state: ModelState = ModelState.UNKNOWN
+    loaded: float = 0.0
 
 
 class Provider(Protocol):
     """A source of models.
 
-    ``generate`` gives the deltas of one model step: text, reasoning and whole tool calls as they come, then
-    exactly one Usage, then exactly one Finished, then nothing. Finished says TOOL_CALLS if and only if a
-    ToolCall was given. Nothing is asked of the model before the first ``anext``.
+    ``generate`` gives the deltas of one model step: perhaps Doing while nothing is said yet; text, reasoning
+    and whole tool calls as they come; then exactly one Usage, then exactly one Finished, then nothing.
+    Finished says TOOL_CALLS if and only if a ToolCall was given. Nothing is asked of the model before the
+    first ``anext``.
 
     Closing the generator or cancelling the task that reads it ends the work at the provider at once and
     frees what it held; the usage of such a step is lost. A slow reader slows the provider, nothing is

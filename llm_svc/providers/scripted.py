@@ -7,7 +7,6 @@ from typing import assert_never
 
 from chassis.clock import Clock
 from chassis.errors import ServiceError
-
 from llm_svc import errors
 from llm_svc.generation import (
     Delta,
@@ -21,7 +20,7 @@ from llm_svc.generation import (
     Usage,
     calls_in,
 )
-from llm_svc.providers.provider import Model
+from llm_svc.providers.provider import Model, ModelState
 from llm_svc.providers.script import Act, Ask, End, Fail, Report, Say, Script, ScriptInvalid, Think, Wait
 from llm_svc.tokens import estimate
 
@@ -33,6 +32,8 @@ MODEL = Model(
     output_tokens=128_000,
     vision=True,
     local=True,
+    state=ModelState.READY,
+    loaded=1.0,
 )
 
 FAILURES: dict[str, type[ServiceError]] = {

@@ -1,0 +1,48 @@
+"""The built-in engine put together: process, client, queue, warmed prefixes and the provider over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from chassis.clock import Clock
+from chassis.tasks import Tasks
+from llm_svc import routing
+from llm_svc.engine.admission import Admission
+from llm_svc.engine.client import EngineClient
+from llm_svc.engine.options import Options
+from llm_svc.engine.prefix import StandingPrefixes
+from llm_svc.engine.process import EngineProcess
+from llm_svc.generation import Message
+from llm_svc.providers.builtin import Builtin, plain_messages
+from llm_svc.providers.provider import Model
+
+
+@asynccontextmanager
+async def built_in(
+    model: Model,
+    options: Options,
+    *,
+    sha256: str,
+    queue: int,
+    clock: Clock,
+    standing: Sequence[Sequence[Message]] = (),
+) -> AsyncIterator[tuple[Builtin, EngineProcess]]:
+    """The provider with its engine loading in the background; both end with the block."""
+    folder = Path(options.state_dir)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 — once, before anything is served
+    client = EngineClient(options.socket)
+    beginnings = [plain_messages(beginning) for beginning in standing][: options.parallel]
+    prefixes = StandingPrefixes(folder, model_sha256=sha256, beginnings=beginnings)
+    async with Tasks() as tasks:
+        process = EngineProcess(options, tasks=tasks, clock=clock, warm=lambda: prefixes.warm(client))
+        admission = Admission(places=options.parallel, queue=queue)
+        provider = Builtin(
+            model, process=process, client=client, admission=admission, lesson=routing.load_lesson()
+        )
+        await process.start()
+        try:
+            yield provider, process
+        finally:
+            await provider.close()
