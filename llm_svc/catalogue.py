@@ -29,10 +29,15 @@ class Catalogue:
         self._default = default
 
     async def models(self) -> Sequence[Model]:
-        """Every model, the default first. Of two with one id the first provider's stands."""
+        """Every model, the default first, then by id. Of two with one id the first provider's stands."""
         choices = await self._choices()
         default = self._default_of(choices)
-        return sorted((choice.model for choice in choices.values()), key=lambda model: model.id != default)
+        models = (choice.model for choice in choices.values())
+        return sorted(models, key=lambda model: (model.id != default, model.id))
+
+    async def default(self) -> str:
+        """The id of the model that answers when nobody chose; empty when there is none."""
+        return self._default_of(await self._choices())
 
     async def resolve(self, name: str, placement: Placement = Placement.ANY) -> Choice:
         """The model of that id, or the default one for ``default`` and the empty name.

@@ -107,3 +107,19 @@ class ProviderGarbage(ServiceError):
     code = Code.UNAVAILABLE
     reason = "PROVIDER_GARBAGE"
     message = "The model's provider answered something that cannot be read."
+
+
+class CostLimit(ServiceError):
+    """The step's worst case costs more than the caller allowed."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "COST_LIMIT"
+    message = "This answer could cost more than is left to spend."
+
+
+class FrameUnexpected(ServiceError):
+    """A frame came where the contract has no place for it."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "FRAME_UNEXPECTED"
+    message = "The stream holds a frame that does not belong there."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from llm_svc.engine.admission import Admission
 from llm_svc.engine.client import EngineClient
 from llm_svc.engine.options import Options
 from llm_svc.engine.prefix import StandingPrefixes
-from llm_svc.engine.process import EngineProcess
+from llm_svc.engine.process import EngineProcess, Phase
 from llm_svc.generation import Message
 from llm_svc.providers.builtin import Builtin, plain_messages
 from llm_svc.providers.provider import Model
@@ -28,6 +28,7 @@ async def built_in(
     queue: int,
     clock: Clock,
     standing: Sequence[Sequence[Message]] = (),
+    on_phase: Callable[[Phase], None] = lambda phase: None,
 ) -> AsyncIterator[tuple[Builtin, EngineProcess]]:
     """The provider with its engine loading in the background; both end with the block."""
     folder = Path(options.state_dir)
@@ -36,7 +37,9 @@ async def built_in(
     beginnings = [plain_messages(beginning) for beginning in standing][: options.parallel]
     prefixes = StandingPrefixes(folder, model_sha256=sha256, beginnings=beginnings)
     async with Tasks() as tasks:
-        process = EngineProcess(options, tasks=tasks, clock=clock, warm=lambda: prefixes.warm(client))
+        process = EngineProcess(
+            options, tasks=tasks, clock=clock, warm=lambda: prefixes.warm(client), on_phase=on_phase
+        )
         admission = Admission(places=options.parallel, queue=queue)
         provider = Builtin(
             model, process=process, client=client, admission=admission, lesson=routing.load_lesson()

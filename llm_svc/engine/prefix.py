@@ -32,7 +32,7 @@ class StandingPrefixes:
         self._beginnings = beginnings
 
     async def warm(self, client: EngineClient) -> None:
-        """Make every prefix ready, from its file or by reading it. A failure is logged; it costs only time."""
+        """Make every prefix ready, from its file or by reading it. A failure is logged: it costs time."""
         kept: set[str] = set()
         for slot, beginning in enumerate(self._beginnings):
             try:

@@ -53,7 +53,10 @@ def retry_delay(crashes: int) -> float:
 
 
 class EngineProcess:
-    """Owns the child. ``warm`` is awaited after each load, before the engine counts as ready."""
+    """Owns the child.
+
+    ``warm`` is awaited after each load, before the engine counts as ready; ``on_phase`` hears every change.
+    """
 
     def __init__(
         self,
@@ -62,12 +65,14 @@ class EngineProcess:
         tasks: Tasks,
         clock: Clock,
         warm: Callable[[], Awaitable[None]],
+        on_phase: Callable[[Phase], None] = lambda phase: None,
         command: tuple[str, ...] = (sys.executable, "-m", "llm_svc.engine"),
     ) -> None:
         self._options = options
         self._tasks = tasks
         self._clock = clock
         self._warm = warm
+        self._on_phase = on_phase
         self._command = command
         self._child: Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -162,6 +167,7 @@ class EngineProcess:
         async with self._changed:
             self._phase, self._since = phase, self._clock.monotonic()
             self._changed.notify_all()
+        self._on_phase(phase)
 
 
 def _make_room(socket: Path) -> None:

@@ -28,11 +28,12 @@ from llm_svc.generation import (
     TextDelta,
     TokenCount,
     ToolCall,
+    ToolChoice,
     ToolResult,
     Usage,
     calls_in,
 )
-from llm_svc.providers import chat_wire, openai
+from llm_svc.providers import chat_body, openai
 from llm_svc.providers.provider import Model, ModelState
 from llm_svc.providers.spoken_call import Listener
 
@@ -117,7 +118,7 @@ class Builtin:
         self._process.require_ready()
 
     async def _step(self, request: Request) -> AsyncGenerator[Delta, None]:
-        if routing.is_needed(request):
+        if self._routes(request):
             chosen = await self._choose(request)
             if chosen.call is not None:
                 yield chosen.call
@@ -127,6 +128,11 @@ class Builtin:
         async with aclosing(self._answer(request)) as deltas:
             async for delta in deltas:
                 yield delta
+
+    def _routes(self, request: Request) -> bool:
+        """A model too small to choose is asked only when a tool is required."""
+        able = self._model.tools or request.parameters.tool_choice is ToolChoice.REQUIRED
+        return able and routing.is_needed(request)
 
     async def _choose(self, request: Request) -> _Chosen:
         conversation = (*routing.prefix(self._lesson, request.tools), routing.question(request))
@@ -149,7 +155,7 @@ class Builtin:
     async def _answer(self, request: Request) -> AsyncGenerator[Delta, None]:
         asked = msgspec.json.encode(
             {
-                **chat_wire.sampling(_bounded(request, self._model)),
+                **chat_body.sampling(_bounded(request, self._model)),
                 "messages": plain_messages(request.messages),
                 "stream": True,
                 "stream_options": {"include_usage": True},
@@ -238,8 +244,8 @@ def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
 def _spoken_form(message: Message) -> Iterator[tuple[Role, str]]:
     calls = [part.name for part in message.parts if isinstance(part, ToolCall)]
     results = [part for part in message.parts if isinstance(part, ToolResult)]
-    if message.text or not (calls or results):
-        yield Role.USER if message.role is Role.TOOL else message.role, message.text
+    if message.shown or not (calls or results):
+        yield Role.USER if message.role is Role.TOOL else message.role, message.shown
     if calls:
         yield Role.ASSISTANT, "I use the tool " + ", ".join(calls) + "."
     if results:

@@ -12,7 +12,8 @@ import msgspec
 
 from llm_svc.errors import ProviderFailed, ProviderGarbage, ProviderTimeout
 from llm_svc.generation import Delta, Request, TokenCount
-from llm_svc.providers import chat_wire
+from llm_svc.providers import chat_body, chat_stream
+from llm_svc.providers.chat_refusal import refusal
 from llm_svc.providers.provider import Model
 from llm_svc.tokens import estimate
 
@@ -58,7 +59,7 @@ class OpenAI:
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See Provider."""
-        asked = msgspec.json.encode(chat_wire.body(request, model=request.model))
+        asked = msgspec.json.encode(chat_body.body(request, model=request.model))
         async with aclosing(deltas(self._client, "chat/completions", asked, request)) as stream:
             async for delta in stream:
                 yield delta
@@ -89,7 +90,7 @@ async def deltas(
 ) -> AsyncGenerator[Delta, None]:
     """POST a chat completion and give its deltas; the response is closed with the generator."""
     async with _posted(pool, path, asked) as response:
-        decoder = chat_wire.Decoder(request)
+        decoder = chat_stream.Decoder(request)
         async for data in response.aiter_bytes():
             for delta in decoder.feed(data):
                 yield delta
@@ -105,7 +106,7 @@ async def _posted(pool: httpx.AsyncClient, path: str, asked: bytes) -> AsyncIter
     try:
         async with pool.stream("POST", path, content=asked, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
-                raise chat_wire.refusal(response.status_code, await _refusal_body(response))
+                raise refusal(response.status_code, await _refusal_body(response))
             yield response
     except httpx.TimeoutException as slow:
         raise ProviderTimeout from slow

@@ -1,132 +1,27 @@
-"""The chat-completions wire form, without I/O: a Request to its body, stream bytes to Deltas."""
+"""The event stream of a chat completion, without I/O: bytes in, deltas out."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
-from typing import assert_never
-
 import msgspec
 
-from llm_svc.errors import (
-    ContextTooLong,
-    ProviderFailed,
-    ProviderGarbage,
-    ProviderLimited,
-    ProviderRefused,
-    ProviderTimeout,
-)
+from llm_svc.errors import ProviderFailed, ProviderGarbage
 from llm_svc.generation import (
     Delta,
     Finished,
     FinishReason,
-    ImagePart,
-    Message,
     ReasoningDelta,
-    ReasoningPart,
     Request,
-    Role,
     TextDelta,
-    TextPart,
-    Tool,
     ToolCall,
-    ToolChoice,
-    ToolResult,
     Usage,
     calls_in,
 )
+from llm_svc.providers.chat_refusal import refusal
 from llm_svc.tokens import estimate, estimate_text
 
 MAX_LINE_BYTES = 1 << 20
 MAX_ARGUMENT_CHARS = 256 * 1024
 MAX_CALLS = 128
-
-JsonValue = object  # what msgspec encodes: str, int, float, bool, None, Raw, list and dict of these
-
-
-# --- the body -----------------------------------------------------------------------------------------------
-
-
-def body(request: Request, *, model: str, usage_asked: bool = True) -> dict[str, JsonValue]:
-    """The request as the body of a streamed chat completion for ``model``."""
-    fields: dict[str, JsonValue] = {
-        "model": model,
-        "messages": [wire for message in request.messages for wire in _message(message)],
-        "stream": True,
-    }
-    if usage_asked:
-        fields["stream_options"] = {"include_usage": True}
-    if request.tools and request.parameters.tool_choice is not ToolChoice.NONE:
-        fields["tools"] = [_tool(tool) for tool in request.tools]
-        fields["tool_choice"] = request.parameters.tool_choice.value
-    return fields | sampling(request)
-
-
-def sampling(request: Request) -> dict[str, JsonValue]:
-    """The sampling parameters that were given, under their wire names."""
-    parameters = request.parameters
-    given: dict[str, JsonValue | None] = {
-        "temperature": parameters.temperature,
-        "max_tokens": parameters.max_output_tokens,
-        "top_p": parameters.top_p,
-        "stop": list(parameters.stop) or None,
-        "seed": parameters.seed,
-        "response_format": _response_format(parameters.json_schema),
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _response_format(schema: str | None) -> JsonValue | None:
-    if schema is None:
-        return None
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": _raw(schema), "strict": True}}
-
-
-def _raw(json: str) -> msgspec.Raw:
-    return msgspec.Raw(json.encode())
-
-
-def _tool(tool: Tool) -> JsonValue:
-    function = {"name": tool.name, "description": tool.description, "parameters": _raw(tool.schema)}
-    return {"type": "function", "function": function}
-
-
-def _message(message: Message) -> Iterator[dict[str, JsonValue]]:
-    results = [part for part in message.parts if isinstance(part, ToolResult)]
-    for result in results:
-        yield {"role": "tool", "tool_call_id": result.call_id, "content": result.text}
-    calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    content = _content(message)
-    if calls:
-        yield {"role": "assistant", "content": content or None, "tool_calls": calls}
-    elif content or not results:
-        role = Role.USER if message.role is Role.TOOL else message.role
-        yield {"role": role.value, "content": content}
-
-
-def _call(call: ToolCall) -> JsonValue:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-
-
-def _content(message: Message) -> str | list[JsonValue]:
-    if not any(isinstance(part, ImagePart) for part in message.parts):
-        return message.text
-    pieces: list[JsonValue] = []
-    for part in message.parts:
-        match part:
-            case TextPart(text):
-                pieces.append({"type": "text", "text": text})
-            case ImagePart(data, mime):
-                url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
-                pieces.append({"type": "image_url", "image_url": {"url": url}})
-            case ToolCall() | ToolResult() | ReasoningPart():
-                pass  # these travel outside the content
-            case _:
-                assert_never(part)
-    return pieces
-
-
-# --- the stream ---------------------------------------------------------------------------------------------
 
 
 class _Function(msgspec.Struct):
@@ -173,16 +68,6 @@ class _Chunk(msgspec.Struct):
     error: msgspec.Raw | None = None
 
 
-class _Error(msgspec.Struct):
-    code: str | int | None = None
-    type: str | None = None
-    message: str = ""
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _Error
-
-
 _REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -191,7 +76,6 @@ _REASONS = {
     "content_filter": FinishReason.CONTENT_FILTER,
 }
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
 class _PendingCall:
@@ -322,37 +206,3 @@ def _flush(text: list[str], deltas: list[Delta]) -> None:
     if text:
         deltas.append(TextDelta("".join(text)))
         text.clear()
-
-
-# --- refusals -----------------------------------------------------------------------------------------------
-
-_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "maximum context length", "context size")
-
-
-def refusal(status: int, answer: bytes) -> Exception:
-    """Our error for an HTTP status (0: said inside the stream) and the body that came with it.
-
-    The body decides only what its status leaves open, and none of its words are kept.
-    """
-    if status in (401, 403, 404):
-        return ProviderRefused()
-    if status == 408:
-        return ProviderTimeout()
-    if status == 429:
-        return ProviderLimited()
-    if status >= 500:
-        return ProviderFailed()
-    return _said(answer, ProviderFailed() if status == 0 else ProviderRefused())
-
-
-def _said(answer: bytes, otherwise: Exception) -> Exception:
-    try:
-        error = _decode_error(answer).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return otherwise
-    told = f"{error.code} {error.type} {error.message}".lower()
-    if any(sign in told for sign in _TOO_LONG):
-        return ContextTooLong()
-    if "rate_limit" in told:
-        return ProviderLimited()
-    return otherwise

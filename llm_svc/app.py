@@ -1,0 +1,153 @@
+"""The room put together: the only module that names concrete adapters."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from chassis.auth import Authenticator, Revocations
+from chassis.boundary import Boundary
+from chassis.clock import Clock, SystemClock
+from chassis.crossing import Authenticates
+from chassis.health import Health
+from chassis.keys import KeySet
+from chassis.serve import INTERNAL_MESSAGE, Server, serving
+from chassis.tokens import ROOM_TOKEN, Verifier
+from llm_svc import routing
+from llm_svc.access import POLICIES
+from llm_svc.catalogue import Catalogue
+from llm_svc.engine.assembly import built_in
+from llm_svc.engine.options import Options
+from llm_svc.engine.process import Phase
+from llm_svc.generation import Message, Role, TextPart
+from llm_svc.profiles import built_in_model
+from llm_svc.providers import script
+from llm_svc.providers.openai import OpenAI
+from llm_svc.providers.openai import Server as OpenAIServer
+from llm_svc.providers.provider import Model, Provider
+from llm_svc.providers.scripted import Scripted
+from llm_svc.servicer import SERVICE, GenerationServicer
+from llm_svc.settings import Settings
+from llm_svc.steps import Runs
+
+ROOM = "llm"
+DOMAIN = "assistant.llm"
+ENGINE = "engine"  # the health name that serves once the built-in model is loaded and warm
+
+
+@asynccontextmanager
+async def app(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    authenticator: Authenticates | None = None,
+) -> AsyncIterator[Server]:
+    """The room on its socket. Opened in order, closed in reverse; the engine loads in the background."""
+    clock = clock or SystemClock()
+    health = Health((SERVICE, ENGINE))
+    async with AsyncExitStack() as stack:
+        providers = await _providers(settings, clock, health, stack)
+        default = settings.default_model or (settings.model_name if settings.model_file else "")
+        catalogue = Catalogue(providers, default=default)
+        stack.push_async_callback(catalogue.close)
+        servicer = GenerationServicer(Runs(catalogue, clock), catalogue)
+        boundary = Boundary(
+            policies=POLICIES,
+            authenticator=authenticator or _authenticator(settings, clock),
+            domain=DOMAIN,
+            clock=clock,
+        )
+        running = serving(
+            addresses=[settings.listen],
+            services=[servicer.register],
+            service_names=[SERVICE],
+            boundary=boundary,
+            health=health,
+            max_message=INTERNAL_MESSAGE,
+        )
+        yield await stack.enter_async_context(running)
+
+
+async def _providers(
+    settings: Settings, clock: Clock, health: Health, stack: AsyncExitStack
+) -> Sequence[Provider]:
+    providers: list[Provider] = []
+    if settings.model_file is not None:
+        providers.append(await _built_in(settings, settings.model_file, clock, health, stack))
+    if settings.script:
+        path = script.DEFAULT_SCRIPT if settings.script.lower() == "true" else Path(settings.script)
+        providers.append(Scripted(script.load(path), clock))
+    if settings.openai_base_url:
+        providers.append(OpenAI(_server(settings)))
+    return providers
+
+
+async def _built_in(
+    settings: Settings, weights: Path, clock: Clock, health: Health, stack: AsyncExitStack
+) -> Provider:
+    model = built_in_model(settings.model_name)
+    options = Options(
+        model=str(weights),
+        socket=str(_engine_socket(settings, stack)),
+        state_dir=str(settings.data_dir / "engine"),
+        context_tokens=model.context_tokens * settings.engine_parallel,
+        parallel=settings.engine_parallel,
+        threads=settings.engine_threads or os.cpu_count() or 1,
+        prompt_cache_mib=settings.engine_prompt_cache_mib,
+    )
+    opening = built_in(
+        model,
+        options,
+        sha256=settings.model_sha256,
+        queue=settings.engine_queue,
+        clock=clock,
+        standing=_standing(settings),
+        on_phase=lambda phase: health.set(ENGINE, phase is Phase.READY),
+    )
+    provider, _ = await stack.enter_async_context(opening)
+    return provider
+
+
+def _engine_socket(settings: Settings, stack: AsyncExitStack) -> Path:
+    """Beside the room's own socket, whose folder is private; else in a private folder with a short path."""
+    kind, _, path = settings.listen.partition(":")
+    if kind == "unix":
+        return Path(path).with_name("engine.sock")
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-"))) / "engine.sock"
+
+
+def _standing(settings: Settings) -> list[tuple[Message, ...]]:
+    """What the engine reads before anybody asks: the router's question, and the agent's system text."""
+    standing = [routing.prefix(lesson := routing.load_lesson(), routing.taught_tools(lesson))]
+    if settings.standing_system_file is not None:
+        text = settings.standing_system_file.read_text()
+        standing.append((Message(role=Role.SYSTEM, parts=(TextPart(text),)),))
+    return standing
+
+
+def _server(settings: Settings) -> OpenAIServer:
+    names = [name.strip() for name in settings.openai_models.split(",") if name.strip()]
+    models = tuple(
+        Model(
+            id=name,
+            display_name=name,
+            provider="openai",
+            context_tokens=settings.openai_context_tokens,
+            output_tokens=settings.openai_output_tokens,
+            vision=settings.openai_vision,
+            local=settings.openai_local,
+        )
+        for name in names
+    )
+    key = settings.openai_key.get_secret_value()
+    return OpenAIServer(name="openai", base_url=settings.openai_base_url, models=models, key=key)
+
+
+def _authenticator(settings: Settings, clock: Clock) -> Authenticator:
+    jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
+    rooms = Verifier(KeySet(jwks), None, ROOM, ROOM_TOKEN, clock, session=False)
+    return Authenticator(None, rooms, Revocations(clock), clock)
