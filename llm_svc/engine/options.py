@@ -15,7 +15,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """One engine: its model file, its socket, and what it may use.
 
     ``context_tokens`` is shared by the ``parallel`` slots. Prompts of conversations that have no slot are
-    kept in up to ``prompt_cache_mib`` of memory. ``state_dir`` receives saved prefixes.
+    kept in up to ``prompt_cache_mib`` of memory. ``state_dir`` receives saved prefixes. Raises ValueError for
+    a socket that does not end in ``.sock``: the library would take it for the name of a host.
     """
 
     model: str
@@ -26,3 +27,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     batch_tokens: int = BATCH_TOKENS
     prompt_cache_mib: int = PROMPT_CACHE_MIB
+
+    def __post_init__(self) -> None:
+        if not self.socket.endswith(".sock"):
+            raise ValueError("the engine's socket must end in .sock")

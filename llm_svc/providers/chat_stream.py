@@ -62,10 +62,13 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _WrittenTokens | None = None
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NULL
 
 
 _REASONS = {
@@ -148,7 +151,7 @@ class Decoder:
             chunk = _decode_chunk(payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as broken:
             raise ProviderGarbage from broken
-        if chunk.error is not None and chunk.error != b"null":
+        if bytes(chunk.error) != b"null":
             raise refusal(0, b'{"error":' + bytes(chunk.error) + b"}")
         if chunk.usage is not None:
             self._usage = chunk.usage
