@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from chassis.auth import Authenticator, Revocations
+from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.crossing import Authenticates
+from chassis.dial import open_channel
 from chassis.health import Health
-from chassis.keys import KeySet
+from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Server, serving
-from chassis.tokens import ROOM_TOKEN, Verifier
+from chassis.tasks import Tasks
+from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from llm_svc import routing
 from llm_svc.access import POLICIES
 from llm_svc.catalogue import Catalogue
@@ -24,6 +26,7 @@ from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import Phase
 from llm_svc.generation import Message, Role, TextPart
+from llm_svc.peers import RevocationFeed, Trust
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
 from llm_svc.providers.openai import OpenAI
@@ -36,6 +39,9 @@ from llm_svc.steps import Runs
 
 ROOM = "llm"
 DOMAIN = "assistant.llm"
+VERSION = "0.1.0"
+USERS_ISSUER = "assistant.mesh"
+USERS_AUDIENCE = "mesh"
 ENGINE = "engine"  # the health name that serves once the built-in model is loaded and warm
 
 
@@ -57,7 +63,7 @@ async def app(
         servicer = GenerationServicer(Runs(catalogue, clock), catalogue)
         boundary = Boundary(
             policies=POLICIES,
-            authenticator=authenticator or _authenticator(settings, clock),
+            authenticator=authenticator or await _authenticator(settings, clock, stack),
             domain=DOMAIN,
             clock=clock,
         )
@@ -147,7 +153,24 @@ def _server(settings: Settings) -> OpenAIServer:
     return OpenAIServer(name="openai", base_url=settings.openai_base_url, models=models, key=key)
 
 
-def _authenticator(settings: Settings, clock: Clock) -> Authenticator:
+async def _authenticator(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Authenticator:
+    """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs."""
+    people, revocations = KeySet(), Revocations(clock)
+    await _follow_feed(settings, clock, Trust(people, revocations, clock), stack)
     jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
-    rooms = Verifier(KeySet(jwks), None, ROOM, ROOM_TOKEN, clock, session=False)
-    return Authenticator(None, rooms, Revocations(clock), clock)
+    return Authenticator(
+        Verifier(people, USERS_ISSUER, USERS_AUDIENCE, USER_TOKEN, clock),
+        Verifier(KeySet(jwks), None, ROOM, ROOM_TOKEN, clock, session=False),
+        revocations,
+        clock,
+    )
+
+
+async def _follow_feed(settings: Settings, clock: Clock, trust: Trust, stack: AsyncExitStack) -> None:
+    issuer = room_issuer(ROOM)
+    key = load_or_create_key(settings.keys_dir / f"{ROOM}.key")
+    identity = RoomIdentity(ROOM, Signer(key, issuer, issuer), clock)
+    channel = open_channel(settings.context, identity=identity, callee="context")
+    await stack.enter_async_context(channel)
+    tasks = await stack.enter_async_context(Tasks())
+    tasks.spawn("feed of revocations", RevocationFeed(channel, trust, clock, version=VERSION).follow())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from llm_svc.providers.provider import Model
 from llm_svc.providers.scripted import Scripted
 from tests.contracts.chat_server import ChatServer
 from tests.contracts.provider import ProviderContract, Subject
+from tests.weights import TINY
 
 SCRIPT = script.load(script.DEFAULT_SCRIPT)
-TINY = os.environ.get("TEST_MODEL_TINY", "")
 
 
 @pytest.mark.requirement("LLM-9")
@@ -49,7 +48,7 @@ class TestOpenAICompatible(ProviderContract):
 
 @pytest.mark.slow
 @pytest.mark.requirement("LLM-7")
-@pytest.mark.skipif(not TINY, reason="TEST_MODEL_TINY names no weights file")
+@pytest.mark.skipif(TINY is None, reason="the tiny model's weights are not on this machine")
 class TestBuiltIn(ProviderContract):
     @pytest.fixture
     async def subject(self, tmp_path: Path) -> AsyncIterator[Subject]:
@@ -58,7 +57,7 @@ class TestBuiltIn(ProviderContract):
         )
         with socket_directory() as folder:
             options = Options(
-                model=TINY,
+                model=str(TINY),
                 socket=str(folder / "e.sock"),
                 state_dir=str(tmp_path),
                 context_tokens=4096,
