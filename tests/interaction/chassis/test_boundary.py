@@ -22,6 +22,7 @@ from chassis.testing import Everyone, eventually, serve_for_test
 from chassis.validation import violations
 from tests.interaction.chassis.echo import (
     BIDI,
+    CLIENT,
     METHODS,
     SECRET,
     SERVER,
@@ -197,7 +198,10 @@ async def test_the_request_id_is_the_clients_if_it_has_the_form(
     channel: grpc.aio.Channel, echo: Echo, method: str, sent: str, kept: bool
 ) -> None:
     async with streaming(start(channel, method, word("a"), metadata=(("x-request-id", sent),))) as begun:
-        returned = dict(await asyncio.wait_for(begun.initial_metadata(), SOON))["x-request-id"]
+        if kept and method in (UNARY, CLIENT):
+            returned = dict(await asyncio.wait_for(begun.trailing_metadata(), SOON))["x-request-id"]
+        else:
+            returned = dict(await asyncio.wait_for(begun.initial_metadata(), SOON))["x-request-id"]
     assert (returned == sent) is kept
     assert echo.calls[0].request_id == returned
 
