@@ -18,7 +18,7 @@ from llm_svc.settings import Settings
 
 
 @asynccontextmanager
-async def room(tmp_path: Path, **settings: object) -> AsyncIterator[rpc.GenerationServiceAsyncStub]:
+async def room(tmp_path: Path, **settings: object) -> AsyncIterator[rpc.GenerationServiceStub]:
     """The room's stub, as orchestrator_svc would hold it."""
     with socket_directory() as folder:
         given = Settings(
