@@ -19,13 +19,11 @@ from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Server, serving
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from llm_svc import routing
 from llm_svc.access import POLICIES
 from llm_svc.catalogue import Catalogue
 from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import Phase
-from llm_svc.generation import Message, Role, TextPart
 from llm_svc.peers import RevocationFeed, Trust
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
@@ -111,7 +109,6 @@ async def _built_in(
         sha256=settings.model_sha256,
         queue=settings.engine_queue,
         clock=clock,
-        standing=_standing(settings),
         on_phase=lambda phase: health.set(ENGINE, phase is Phase.READY),
     )
     provider, _ = await stack.enter_async_context(opening)
@@ -124,15 +121,6 @@ def _engine_socket(settings: Settings, stack: AsyncExitStack) -> Path:
     if kind == "unix":
         return Path(path).with_name("engine.sock")
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-"))) / "engine.sock"
-
-
-def _standing(settings: Settings) -> list[tuple[Message, ...]]:
-    """What the engine reads before anybody asks: the router's question, and the agent's system text."""
-    standing = [routing.prefix(lesson := routing.load_lesson(), routing.taught_tools(lesson))]
-    if settings.standing_system_file is not None:
-        text = settings.standing_system_file.read_text()
-        standing.append((Message(role=Role.SYSTEM, parts=(TextPart(text),)),))
-    return standing
 
 
 def _server(settings: Settings) -> OpenAIServer:

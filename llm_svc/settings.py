@@ -34,9 +34,6 @@ class Settings(_Settings):
     engine_prompt_cache_mib: int = Field(
         default=512, ge=0, description="Memory for the prompts of conversations that hold no place."
     )
-    standing_system_file: Path | None = Field(
-        default=None, description="Text file with the agent's system prompt, read by the engine beforehand."
-    )
 
     script: str = Field(
         default="", description="The scripted model: a script file, or true for the bundled one; empty: off."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from llm_svc.engine.client import EngineClient
 from llm_svc.engine.options import Options
 from llm_svc.engine.prefix import StandingPrefixes
 from llm_svc.engine.process import EngineProcess, Phase
-from llm_svc.generation import Message
+from llm_svc.engine.standing import StandingText
+from llm_svc.generation import Message, Role, TextPart
 from llm_svc.providers.builtin import Builtin, plain_messages
 from llm_svc.providers.provider import Model
 
@@ -27,14 +28,18 @@ async def built_in(
     sha256: str,
     queue: int,
     clock: Clock,
-    standing: Sequence[Sequence[Message]] = (),
+    standing: bool = True,
     on_phase: Callable[[Phase], None] = lambda phase: None,
 ) -> AsyncIterator[tuple[Builtin, EngineProcess]]:
-    """The provider with its engine loading in the background; both end with the block."""
+    """The provider with its engine loading in the background; both end with the block.
+
+    With ``standing`` the engine reads, before anybody asks, what requests usually begin with: the router's
+    question and the system text that the last start was given.
+    """
     folder = Path(options.state_dir)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 — once, before anything is served
-    client = EngineClient(options.socket)
-    beginnings = [plain_messages(beginning) for beginning in standing][: options.parallel]
+    client, lesson, system = EngineClient(options.socket), routing.load_lesson(), StandingText(folder)
+    beginnings = _beginnings(model, lesson, system.text)[: options.parallel] if standing else []
     prefixes = StandingPrefixes(folder, model_sha256=sha256, beginnings=beginnings)
     async with Tasks() as tasks:
         process = EngineProcess(
@@ -42,10 +47,16 @@ async def built_in(
         )
         admission = Admission(places=options.parallel, queue=queue)
         provider = Builtin(
-            model, process=process, client=client, admission=admission, lesson=routing.load_lesson()
+            model, process=process, client=client, admission=admission, lesson=lesson, remember=system.keep
         )
         await process.start()
         try:
             yield provider, process
         finally:
             await provider.close()
+
+
+def _beginnings(model: Model, lesson: routing.Lesson, system: str) -> list[list[dict[str, object]]]:
+    router = [plain_messages(routing.prefix(lesson, routing.taught_tools(lesson)))] if model.tools else []
+    agent = [plain_messages([Message(role=Role.SYSTEM, parts=(TextPart(system),))])] if system else []
+    return router + agent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -60,6 +60,7 @@ class Builtin:
     """Provider over the engine process of this room.
 
     A step that asks for a tool reports the tokens of asking for it, a step that answers those of the answer.
+    ``remember`` is told the system text of each agent's turn.
     """
 
     name = "built-in"
@@ -72,12 +73,14 @@ class Builtin:
         client: EngineClient,
         admission: Admission,
         lesson: routing.Lesson,
+        remember: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._model = model
         self._process = process
         self._client = client
         self._admission = admission
         self._lesson = lesson
+        self._remember = remember
 
     async def models(self) -> Sequence[Model]:
         """The one model, with its present state."""
@@ -161,6 +164,8 @@ class Builtin:
                 "stream_options": {"include_usage": True},
             }
         )
+        if request.tools:  # an agent's turn, not a title or a summary
+            self._remember(_system_text(request))
         answer = _Answer(request)
         try:
             async with aclosing(
@@ -236,18 +241,34 @@ def _sum(first: Usage, second: Usage) -> Usage:
     )
 
 
+def _system_text(request: Request) -> str:
+    return next((message.text for message in request.messages if message.role is Role.SYSTEM), "")
+
+
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
-    """Plain chat messages: templates of small models know no tools, so calls and results become sentences."""
-    return [{"role": role.value, "content": text} for m in messages for role, text in _spoken_form(m) if text]
+    """Plain chat messages: templates of small models know no tools, so calls and results become sentences.
+
+    With its result a tool gives the person's message once more. Measured on four questions, two system texts
+    and two temperatures with the 1.5 B model: 16 of 16 answers used the result; 8 of 16 did without it, and 10
+    of 16 in the form of the model's own template.
+    """
+    wire: list[dict[str, object]] = []
+    question = ""
+    for message in messages:
+        if message.role is Role.USER:
+            question = message.text
+        spoken = _spoken_form(message, question)
+        wire += [{"role": role.value, "content": text} for role, text in spoken if text]
+    return wire
 
 
-def _spoken_form(message: Message) -> Iterator[tuple[Role, str]]:
-    calls = [part.name for part in message.parts if isinstance(part, ToolCall)]
+def _spoken_form(message: Message, question: str) -> Iterator[tuple[Role, str]]:
+    calls = [f"{part.name} {part.arguments}" for part in message.parts if isinstance(part, ToolCall)]
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     if message.shown or not (calls or results):
         yield Role.USER if message.role is Role.TOOL else message.role, message.shown
     if calls:
-        yield Role.ASSISTANT, "I use the tool " + ", ".join(calls) + "."
+        yield Role.ASSISTANT, "\n".join(calls)
     if results:
-        lines = [f"The tool {r.name} {'failed' if r.failed else 'answered'}: {r.text}" for r in results]
-        yield Role.USER, "\n".join([*lines, "Now answer my message with this."])
+        lines = [f"{r.name} {'failed' if r.failed else 'answered'}: {r.text}" for r in results]
+        yield Role.USER, "\n".join([*lines, f"Use this to answer my message: {question}"])

@@ -64,7 +64,9 @@ class TestBuiltIn(ProviderContract):
                 parallel=2,
                 threads=2,
             )
-            async with built_in(model, options, sha256="tiny", queue=4, clock=SystemClock()) as (
+            async with built_in(
+                model, options, sha256="tiny", queue=4, clock=SystemClock(), standing=False
+            ) as (
                 provider,
                 process,
             ):

@@ -30,6 +30,7 @@ from llm_svc.generation import (
     Role,
     TextDelta,
     TextPart,
+    ToolChoice,
     Usage,
 )
 from llm_svc.providers.builtin import Builtin
@@ -52,7 +53,6 @@ STORY = "Tell me a very long story about a river and the people who live beside 
 async def engine(
     state: Path, *, parallel: int = 2, queue: int = 4, standing: bool = False
 ) -> AsyncIterator[tuple[Builtin, EngineProcess]]:
-    lesson = routing.load_lesson()
     with socket_directory() as folder:
         options = Options(
             model=str(TINY),
@@ -62,9 +62,8 @@ async def engine(
             parallel=parallel,
             threads=2,
         )
-        beginnings = [routing.prefix(lesson, routing.taught_tools(lesson))] if standing else []
         async with built_in(
-            MODEL, options, sha256="tiny", queue=queue, clock=SystemClock(), standing=beginnings
+            MODEL, options, sha256="tiny", queue=queue, clock=SystemClock(), standing=standing
         ) as (provider, process):
             assert await process.wait_ready(30)
             yield provider, process
@@ -179,10 +178,25 @@ async def test_a_standing_prefix_is_read_once_and_given_back_at_the_next_start(t
     (tmp_path / "0ld.prefix").write_bytes(b"of another model")
     async with engine(tmp_path, standing=True) as (provider, _):
         restored = usage(await collect(provider, asked))
-    assert [file.name for file in tmp_path.iterdir()] == [saved[0].name]
+    assert [file.name for file in tmp_path.glob("*.prefix")] == [saved[0].name]
     assert saved[0].stat().st_mtime_ns == written
     for used in (warmed, restored):
         assert used.cached_tokens > used.input_tokens - 20
+
+
+async def test_the_system_text_of_a_turn_is_read_beforehand_at_the_next_start(tmp_path: Path) -> None:
+    system = Message(role=Role.SYSTEM, parts=(TextPart("You are the assistant of one person. " * 12),))
+    asked = Request(
+        model="tiny",
+        messages=(system, Message(role=Role.USER, parts=(TextPart("hi"),))),
+        tools=routing.taught_tools(routing.load_lesson()),
+        parameters=Parameters(max_output_tokens=4, tool_choice=ToolChoice.NONE),
+    )
+    async with engine(tmp_path, standing=True) as (provider, _):
+        assert usage(await collect(provider, asked)).cached_tokens < 40
+    async with engine(tmp_path, standing=True) as (provider, _):
+        assert usage(await collect(provider, asked)).cached_tokens > 80
+    assert len(list(tmp_path.glob("*.prefix"))) == 2
 
 
 async def test_a_saved_prefix_that_is_broken_only_costs_time(tmp_path: Path) -> None:
