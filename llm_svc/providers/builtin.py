@@ -39,6 +39,7 @@ from llm_svc.providers.spoken_call import Listener
 
 NAME_TOKENS = 32
 ARGUMENT_TOKENS = 512
+TEMPERATURE = 0.2  # where none is asked for: at the library's own 0.8 small models wander
 LOADING_PATIENCE_SECONDS = 60.0
 LOADING_STEP_SECONDS = 1.0
 _STATES = {
@@ -223,9 +224,14 @@ def _require_text(request: Request) -> None:
 
 
 def _bounded(request: Request, model: Model) -> Request:
-    """The request with a limit on what is written: a small model may otherwise never end."""
+    """The request with a limit on what is written, for a small model may never end, and a temperature."""
     wanted = request.parameters.max_output_tokens or model.output_tokens
-    limited: Parameters = replace(request.parameters, max_output_tokens=min(wanted, model.output_tokens))
+    given = request.parameters
+    limited: Parameters = replace(
+        given,
+        max_output_tokens=min(wanted, model.output_tokens),
+        temperature=TEMPERATURE if given.temperature is None else given.temperature,
+    )
     return replace(request, parameters=limited)
 
 
@@ -248,9 +254,9 @@ def _system_text(request: Request) -> str:
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
     """Plain chat messages: templates of small models know no tools, so calls and results become sentences.
 
-    With its result a tool gives the person's message once more. Measured on four questions, two system texts
-    and two temperatures with the 1.5 B model: 16 of 16 answers used the result; 8 of 16 did without it, and 10
-    of 16 in the form of the model's own template.
+    With its result a tool gives the person's message once more. Measured with the 1.5 B model on four questions
+    and two system texts: so 24 of 24 answers used the result at temperatures up to 0.2, and 30 of 32 at 0.8;
+    8 of 16 did without the message, and 10 of 16 in the form of the model's own template.
     """
     wire: list[dict[str, object]] = []
     question = ""
