@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from mesh.rooms import Admin, Health, Readiness
 
@@ -23,8 +23,12 @@ async def serving(readiness: Readiness) -> bool:
 async def _health(socket: Path) -> bool:
     try:
         async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
     except grpc.aio.AioRpcError:
         return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

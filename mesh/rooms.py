@@ -55,7 +55,7 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """What the llm room is told: `file` and `sha256` of built-in weights; `scripted` turns that provider on."""
+    """What the llm room is told: `file` and `sha256` of built-in weights; `scripted` turns it on."""
 
     name: str
     file: Path | None = None
