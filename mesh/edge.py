@@ -1,7 +1,7 @@
 """Envoy's program and the configuration it runs with on this machine.
 
-`envoy/envoy.yaml` is one text with places marked `${NAME}`; nothing else in it is touched, so Envoy's own `%…%` and
-regular expressions need no quoting.
+`envoy/envoy.yaml` is one text with places marked `${NAME}`; nothing else in it is touched, so Envoy's own
+`%…%` and regular expressions need no quoting.
 """
 
 import importlib.metadata
@@ -25,7 +25,8 @@ def program(settings: MeshSettings) -> Path:
     path = settings.envoy_binary or _packaged()
     if path is None or not path.exists():
         raise EdgeUnusable(
-            "Envoy's program is not here.", "Run `make setup`, or set MESH_ENVOY_BINARY to an Envoy 1.40 you have."
+            "Envoy's program is not here.",
+            "Run `make setup`, or set MESH_ENVOY_BINARY to an Envoy 1.40 you have.",
         )
     return path
 
@@ -55,7 +56,9 @@ def render(text: str, values: Mapping[str, str]) -> str:
 
     def value(place: re.Match[str]) -> str:
         if place[1] not in values:
-            raise EdgeUnusable(f"The edge configuration asks for {place[0]}.", "Only these are known: " + known + ".")
+            raise EdgeUnusable(
+                f"The edge configuration asks for {place[0]}.", "Only these are known: " + known + "."
+            )
         return values[place[1]]
 
     known = ", ".join(sorted(values))
@@ -82,7 +85,9 @@ def values(settings: MeshSettings, places: Places) -> Mapping[str, str]:
 def write(settings: MeshSettings, places: Places) -> Path:
     """Write Envoy's configuration for this machine and answer where it is. Raises EdgeUnusable."""
     if not settings.envoy_config.exists():
-        raise EdgeUnusable(f"{settings.envoy_config} is not here.", "Set MESH_ENVOY_CONFIG, or get a whole clone.")
+        raise EdgeUnusable(
+            f"{settings.envoy_config} is not here.", "Set MESH_ENVOY_CONFIG, or get a whole clone."
+        )
     config = places.run / "envoy.yaml"
     config.write_text(render(settings.envoy_config.read_text("utf-8"), values(settings, places)), "utf-8")
     config.chmod(0o600)

@@ -1,7 +1,8 @@
 """The rooms' own keys: one Ed25519 pair each, made at the first start.
 
-`<keys>/<room>.key` is private (PKCS #8 PEM, 0600) and read by that room alone; `<keys>/rooms.jwks` has the public
-halves of all, with the room's name as key id. The keys that sign people's tokens belong to context_svc.
+`<keys>/<room>.key` is private (PKCS #8 PEM, 0600) and read by that room alone; `<keys>/rooms.jwks` has the
+public halves of all, with the room's name as key id. The keys that sign people's tokens belong to
+context_svc.
 """
 
 import base64
@@ -24,8 +25,9 @@ from mesh.rooms import ROOMS
 
 
 def ensure(folder: Path) -> None:
-    """Make each missing room key in `folder`, and write the public key set. Raises PlaceUnsafe for a key that is
-    not an Ed25519 private key."""
+    """Make each missing room key in `folder`, and write the public key set. Raises PlaceUnsafe for a key that
+    is not an Ed25519 private key.
+    """
     publics = [_public(name, _key(folder / f"{name}.key")) for name in ROOMS]
     written = folder / "rooms.jwks"
     fresh = written.with_suffix(".new")

@@ -111,7 +111,9 @@ def _short_of(weights: Weights, machine: Machine, *, on_disk: bool) -> str:
 
 
 def needed_disk(weights: Weights) -> int:
-    """Answer the bytes of disk that getting the weights takes: the file, and twice its largest part beside it."""
+    """Answer the bytes of disk that getting the weights takes: the file, and twice its largest part beside
+    it.
+    """
     return weights.bytes + 2 * max((part.bytes for part in weights.parts), default=0)
 
 

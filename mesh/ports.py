@@ -1,6 +1,5 @@
 """Who has the public port: found out before Envoy tries, so that the answer is a sentence."""
 
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +27,8 @@ def require_free(bind: str, port: int) -> None:
     who = holder(port)
     by = f" by {who.command} (process {who.pid})" if who else ""
     raise PortTaken(
-        f"Port {port} is taken{by}.", f"End that program, or choose another port: MESH_PORT={port + 1} make run."
+        f"Port {port} is taken{by}.",
+        f"End that program, or choose another port: MESH_PORT={port + 1} make run.",
     )
 
 
@@ -71,7 +71,7 @@ def _tables() -> Iterator[str]:
 def _sockets(process: Path) -> Iterator[str]:
     try:
         for descriptor in (process / "fd").iterdir():
-            target = os.readlink(descriptor)
+            target = str(descriptor.readlink())
             if target.startswith("socket:["):
                 yield target[len("socket:[") : -1]
     except OSError:  # not ours to look at, or gone

@@ -1,7 +1,7 @@
 """The record of the running mesh: who owns the data folder, and where its sockets and ports are.
 
-The lock is the operating system's, so it is gone when its owner is, however that ended; run.json may outlive it and
-is then stale.
+The lock is the operating system's, so it is gone when its owner is, however that ended; run.json may
+outlive it and is then stale.
 """
 
 import fcntl
@@ -83,5 +83,3 @@ def is_owned(places: Places) -> bool:
 def _whose(places: Places) -> str:
     record = last(places)
     return f" (process {record.pid}, port {record.port})" if record else ""
-
-

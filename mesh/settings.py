@@ -1,7 +1,7 @@
 """What an operator can set: by environment (MESH_…), or in `<data folder>/mesh.toml`; the environment wins.
 
-A table of mesh.toml named after a room (`[llm]`), and any environment variable that starts with the room's prefix
-(`LLM_…`), is handed to that room alone.
+A table of mesh.toml named after a room (`[llm]`), and any environment variable that starts with the room's
+prefix (`LLM_…`), is handed to that room alone.
 """
 
 import tomllib
@@ -46,12 +46,18 @@ class MeshSettings(Settings):
     envoy_binary: Path | None = Field(None, description="Envoy's program; the packaged one when not set.")
     envoy_threads: int = Field(1, ge=1, le=64, description="Worker threads of Envoy.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the rooms' log lines.")
-    log_bytes: int = Field(10_000_000, ge=10_000, description="Size at which a log file is rotated, in bytes.")
+    log_bytes: int = Field(
+        10_000_000, ge=10_000, description="Size at which a log file is rotated, in bytes."
+    )
     log_files: int = Field(3, ge=0, le=100, description="Rotated log files kept for each room.")
     ready_seconds: float = Field(60, gt=0, description="How long a room may take until it serves.")
-    drain_seconds: float = Field(25, ge=0, description="How long rooms may take to end; then they are killed.")
+    drain_seconds: float = Field(
+        25, ge=0, description="How long rooms may take to end; then they are killed."
+    )
     context: dict[str, str] = Field({}, description="Settings of context_svc, without their prefix.")
-    orchestrator: dict[str, str] = Field({}, description="Settings of orchestrator_svc, without their prefix.")
+    orchestrator: dict[str, str] = Field(
+        {}, description="Settings of orchestrator_svc, without their prefix."
+    )
     llm: dict[str, str] = Field({}, description="Settings of llm_svc, without their prefix.")
     media: dict[str, str] = Field({}, description="Settings of media_svc, without their prefix.")
 

@@ -44,6 +44,8 @@ class HubSource:
             raise SourceFailed(f"HTTP status {answer.status_code}")
         if answer.status_code == 200:
             partial.cut(0)
+        if (coming := int(answer.headers.get("Content-Length", -1))) != weights.bytes - partial.size:
+            raise SourceFailed(f"it offers {coming} bytes where {weights.bytes - partial.size} are missing")
         partial.append(_at_most(answer.iter_bytes(), weights.bytes - partial.size))
 
 

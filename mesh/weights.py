@@ -95,13 +95,15 @@ def obtain(weights: Weights, folder: Path, sources: Sequence[Source], progress: 
             f"What arrived for {weights.title} has SHA-256 {got}, not the pinned {weights.sha256}; it was deleted.",
             "Run the command again; if it stays so, the source serves other bytes: choose another MESH_MODEL.",
         )
-    os.replace(partial.path, file)
+    partial.path.replace(file)
     _stamp(weights, file)
     return file
 
 
 def verified(weights: Weights, file: Path) -> bool:
-    """Answer whether `file` holds the pinned bytes. One that was found right and not touched since is believed."""
+    """Answer whether `file` holds the pinned bytes. One that was found right and not touched since is
+    believed.
+    """
     if not file.exists() or file.stat().st_size != weights.bytes:
         return False
     if _stamp_path(file).exists() and _stamp_path(file).read_text() == _mark(weights, file):
