@@ -198,7 +198,7 @@ def look_at_envoy(patient: Patient) -> Finding:
     if not version.startswith(f"{edge.VERSION}."):
         other = Problem(
             what=f"The edge is written for {edge.VERSION}.",
-            cure="Run `make setup` again; on an old system set MESH_ENVOY_BINARY to an Envoy of that version.",
+            cure="Run `make setup` again; on an old system set MESH_ENVOY_BINARY to one of that version.",
         )
         return Finding(name="Envoy", fact=version, problems=(other,))
     return Finding(name="Envoy", fact=version)

@@ -11,7 +11,7 @@ _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine(folder: Path) -> Machine:
-    """Answer memory in all (of the machine, or of the container it is limited to) and `folder`'s free disk."""
+    """Answer memory in all (of the machine, or of its container) and the free disk of `folder`."""
     return Machine(memory=memory(), disk=shutil.disk_usage(existing(folder)).free)
 
 

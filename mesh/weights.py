@@ -92,8 +92,8 @@ def obtain(weights: Weights, folder: Path, sources: Sequence[Source], progress: 
     if (got := digest(partial.path)) != weights.sha256:
         partial.path.unlink()
         raise ModelUnavailable(
-            f"What arrived for {weights.title} has SHA-256 {got}, not the pinned {weights.sha256}; it was deleted.",
-            "Run the command again; if it stays so, the source serves other bytes: choose another MESH_MODEL.",
+            f"What arrived for {weights.title} has SHA-256 {got}, not {weights.sha256}; it was deleted.",
+            "Run the command again; if it stays so, choose another MESH_MODEL: the source has other bytes.",
         )
     partial.path.replace(file)
     _stamp(weights, file)
