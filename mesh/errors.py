@@ -10,7 +10,9 @@ MeshError
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
-└── NotRunning           a command needs a running mesh and there is none
+├── NotRunning           a command needs a running mesh and there is none
+├── CallFailed           a call to the mesh failed
+└── SignInNeeded         this terminal has no sign-in
 """
 
 
@@ -61,3 +63,16 @@ class RoomFailed(MeshError):
 
 class NotRunning(MeshError):
     """A command needs a running mesh and there is none."""
+
+
+class CallFailed(MeshError):
+    """A call to the mesh failed. `reason` is the catalogue's, or None when the transport broke."""
+
+    def __init__(self, what: str, cure: str, *, reason: str | None, passing: bool) -> None:
+        super().__init__(what, cure)
+        self.reason = reason
+        self.passing = passing
+
+
+class SignInNeeded(MeshError):
+    """This terminal has no sign-in and cannot make one by itself."""

@@ -1,6 +1,5 @@
 """The rooms' output: one readable stream on the screen, and a bounded file for each room."""
 
-import re
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import BinaryIO, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from mesh.printable import printable
+
 LONGEST_LINE = 64 * 1024  # bytes; what is longer is cut into lines of this size
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red")
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class LineSink(Protocol):
@@ -34,17 +34,12 @@ class Lines:
             whole.append(rest[:LONGEST_LINE])
             rest = rest[LONGEST_LINE:]
         self._rest = rest
-        return [printable(line) for line in whole]
+        return [_text(line) for line in whole]
 
     def end(self) -> list[str]:
         """Answer what is left after the last byte."""
         rest, self._rest = self._rest, b""
-        return [printable(rest)] if rest else []
-
-
-def printable(line: bytes) -> str:
-    """Answer the line as text that cannot steer a terminal."""
-    return _UNPRINTABLE.sub("�", line.decode("utf-8", "replace").rstrip("\r"))
+        return [_text(rest)] if rest else []
 
 
 class Screen:
@@ -130,6 +125,10 @@ class Both:
         """Hand the line to every sink in turn."""
         for sink in self.sinks:
             sink.write(name, line)
+
+
+def _text(line: bytes) -> str:
+    return printable(line.decode("utf-8", "replace").rstrip("\r"))
 
 
 @dataclass(frozen=True, slots=True)

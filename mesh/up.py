@@ -9,7 +9,7 @@ from rich.console import Console
 
 from chassis.settings import environment
 from mesh import edge, keys, ports, record
-from mesh.errors import NotEnoughRoom
+from mesh.errors import CallFailed, NotEnoughRoom
 from mesh.logs import Both, Files, Screen
 from mesh.machine import machine
 from mesh.manifest import SCRIPTED, Choice, Machine, Weights, built_in, choose, needed_disk, size
@@ -19,6 +19,7 @@ from mesh.rooms import EDGE, ROOMS, Model, Room, edge_room, python_rooms
 from mesh.screen import bar
 from mesh.settings import MeshSettings, for_rooms
 from mesh.sources import HubSource, PackageSource
+from mesh.status import setup_code
 from mesh.supervisor import OWN, Patience, Supervisor
 from mesh.weights import Source, file_of, obtain, verified
 
@@ -129,7 +130,8 @@ async def _run(
 
     async def started() -> None:
         record.write(where, _record(settings, where, model, supervisor))
-        for line in welcome(settings, loop.time() - began):
+        seconds = loop.time() - began
+        for line in welcome(settings, seconds, await _code(where)):
             sink.write(OWN, line)
 
     await supervisor.run(started)
@@ -147,14 +149,23 @@ def _record(settings: MeshSettings, where: Places, model: Model, supervisor: Sup
     )
 
 
-def welcome(settings: MeshSettings, seconds: float) -> list[str]:
-    """Answer the lines that tell a person that the mesh serves, and where."""
+async def _code(where: Places) -> str:
+    try:
+        return await setup_code(where)
+    except CallFailed:
+        return ""
+
+
+def welcome(settings: MeshSettings, seconds: float, code: str) -> list[str]:
+    """Answer the lines that tell a person that the mesh serves, and where; `code` is empty with an account.
+    """
     host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
     url = f"http://{host}:{settings.port}"
     return [
         f"Ready in {seconds:.1f} s. Ctrl-C ends it.",
         f"  web page, JSON, gRPC and grpc-web: {url}",
         "  in another terminal:               mesh chat",
+        *([f"  first account elsewhere:           {url}/#setup={code}  (code {code})"] if code else []),
     ]
 
 
