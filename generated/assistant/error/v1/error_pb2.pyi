@@ -64,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """ABORTED: somebody else changed it first; read again, then repeat. Metadata `current` holds the version."""
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 16
     """RESOURCE_EXHAUSTED: the message is larger than this door takes. Metadata `limit` holds the bytes."""
+    ERROR_REASON_HEALTH_NAME_UNKNOWN: _ErrorReason.ValueType  # 17
+    """NOT_FOUND: a health check asked for a name that this process does not report on."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED: no access token came with the call."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 21
@@ -106,6 +108,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """OUT_OF_RANGE: the chunk does not begin where the last one ended. Metadata `offset` says where."""
     ERROR_REASON_ARCHIVE_INVALID: _ErrorReason.ValueType  # 53
     """INVALID_ARGUMENT: the imported archive is not of a format this version reads."""
+    ERROR_REASON_REGISTRATION_CLOSED: _ErrorReason.ValueType  # 54
+    """PERMISSION_DENIED: the operator lets nobody register."""
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 60
     """NOT_FOUND: no such session of yours."""
     ERROR_REASON_SESSION_ENDED: _ErrorReason.ValueType  # 61
@@ -276,6 +280,8 @@ ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 15
 """ABORTED: somebody else changed it first; read again, then repeat. Metadata `current` holds the version."""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 16
 """RESOURCE_EXHAUSTED: the message is larger than this door takes. Metadata `limit` holds the bytes."""
+ERROR_REASON_HEALTH_NAME_UNKNOWN: ErrorReason.ValueType  # 17
+"""NOT_FOUND: a health check asked for a name that this process does not report on."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: no access token came with the call."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 21
@@ -318,6 +324,8 @@ ERROR_REASON_OFFSET_MISMATCH: ErrorReason.ValueType  # 52
 """OUT_OF_RANGE: the chunk does not begin where the last one ended. Metadata `offset` says where."""
 ERROR_REASON_ARCHIVE_INVALID: ErrorReason.ValueType  # 53
 """INVALID_ARGUMENT: the imported archive is not of a format this version reads."""
+ERROR_REASON_REGISTRATION_CLOSED: ErrorReason.ValueType  # 54
+"""PERMISSION_DENIED: the operator lets nobody register."""
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 60
 """NOT_FOUND: no such session of yours."""
 ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 61

@@ -129,7 +129,7 @@ class SessionServiceServicer:
 
     def DeleteSession(self, request, context):
         """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
-        get StreamClosed{DELETED}. Deleting a deleted session fails with SESSION_NOT_FOUND.
+        get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,7 @@ class SessionServiceStub:
     """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
     """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
-    get StreamClosed{DELETED}. Deleting a deleted session fails with SESSION_NOT_FOUND.
+    get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
     """
 
 @_typing.type_check_only
@@ -97,7 +97,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
-    get StreamClosed{DELETED}. Deleting a deleted session fails with SESSION_NOT_FOUND.
+    get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -172,7 +172,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.DeleteSessionResponse, _abc.Awaitable[_session_pb2.DeleteSessionResponse]]:
         """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
-        get StreamClosed{DELETED}. Deleting a deleted session fails with SESSION_NOT_FOUND.
+        get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
