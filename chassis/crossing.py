@@ -30,8 +30,8 @@ from chassis.tasks import Tasks
 from chassis.validation import violations
 
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # quoted: generic for the checker only
 Behaviour: TypeAlias = Callable[[Any, Context], Any]
 Identify: TypeAlias = Callable[[], Awaitable[None]]
 

@@ -56,9 +56,9 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """A channel to the room `callee` at ``unix:/path`` or ``host:port`` (every address of the name, in turn).
 
-    A unary call gets its own `timeout` (`cap` without one), or the current call's remaining time less 200 ms if
-    that is less; it raises DeadlineExceeded when nothing is left. A stream has only the `timeout` it asks for.
-    Nothing is retried.
+    A unary call gets its own `timeout` (`cap` without one), or the current call's remaining time less 200 ms
+    if that is less; it raises DeadlineExceeded when nothing is left. A stream has only the `timeout` it asks
+    for. Nothing is retried.
     """
     target = address if address.startswith("unix:") else f"dns:///{address}"
     options = _options(max_message)

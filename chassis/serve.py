@@ -86,8 +86,9 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """Serve `services` at ``unix:/path`` and ``host:port`` addresses while the block runs.
 
-    Each of `service_names` and the process itself become SERVING when the sockets are open. A socket's folder is
-    made with mode 0700 when missing, a stale socket is removed. Raises RuntimeError when an address cannot be bound.
+    Each of `service_names` and the process itself become SERVING when the sockets are open. A socket's folder
+    is made with mode 0700 when missing, a stale socket is removed. Raises RuntimeError when an address cannot
+    be bound.
     """
     server = grpc.aio.server(interceptors=(boundary,), options=_options(max_message))
     for register in (*services, health.register):

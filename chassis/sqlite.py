@@ -6,6 +6,7 @@ the connection, because on one connection a second coroutine would read what is 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -54,15 +55,27 @@ _STORE_FAULTS = frozenset(
 class UnitConnection(aiosqlite.Connection):
     """aiosqlite's connection, which also runs units of work in the database thread."""
 
+    stopped: asyncio.Future[Any] | None = None
+
     async def commit_batch(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
         """Run all units in one transaction, each in a savepoint. Raises when the batch was not kept."""
-        outcomes: Sequence[Outcome] = await self._execute(_commit_batch, self._conn, units)  # type: ignore[no-untyped-call]
+        outcomes: Sequence[Outcome] = await self._execute(_commit_batch, self._live(), units)  # type: ignore[no-untyped-call]
         return outcomes
 
     async def run_read(self, unit: Callable[[], Unit[T]]) -> T:
         """Run one unit between batches, unable to write."""
-        result: T = await self._execute(_read, self._conn, unit)  # type: ignore[no-untyped-call]
+        result: T = await self._execute(_read, self._live(), unit)  # type: ignore[no-untyped-call]
         return result
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """End the thread. The future is kept: one that failed to open stops without waiting for it."""
+        self.stopped = super().stop()
+        return self.stopped
+
+    def _live(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreUnavailable("the database is closed")
+        return self._connection
 
 
 class SqliteDatabase:
@@ -112,7 +125,7 @@ async def connect(
     """
     clock = clock or SystemClock()
     connection = UnitConnection(lambda: _open(path, busy), iter_chunk_size=64)
-    async with connection, Tasks() as tasks:
+    async with _opened(connection), Tasks() as tasks:
         writer = Writer(connection.commit_batch, clock)
         loop = tasks.spawn("database writer", writer.run())
         try:
@@ -120,6 +133,20 @@ async def connect(
         finally:
             writer.close()
             await loop
+
+
+@asynccontextmanager
+async def _opened(connection: UnitConnection) -> AsyncIterator[None]:
+    try:
+        await connection
+    except BaseException:
+        if connection.stopped is not None:
+            await connection.stopped
+        raise
+    try:
+        yield
+    finally:
+        await connection.close()
 
 
 def _open(path: Path, busy: timedelta) -> sqlite3.Connection:

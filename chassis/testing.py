@@ -1,4 +1,4 @@
-"""What tests of every room need: time they move themselves, short socket paths, a server in a block, bounded waits."""
+"""What tests of every room need: time they move, short socket paths, a server in a block, bounded waits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         """Return once the clock was advanced by `seconds`."""
         if seconds <= 0:
-            return await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return
         wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._steady + seconds, next(self._order), wake))
         self._slept.set()
@@ -141,5 +142,5 @@ async def eventually(condition: Callable[[], bool], within: timedelta = SOON) ->
     For what announces itself by no event; wait for the event where there is one.
     """
     async with asyncio.timeout(within.total_seconds()):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a condition without an event is what this is for
             await asyncio.sleep(0.002)

@@ -1,7 +1,7 @@
 """Signed tokens (JWT, EdDSA only): made with one key, checked against a set of keys, remembered by digest.
 
 What a token must look like is an allow-list: three parts, a header of exactly alg, typ and kid, claims of the
-right kinds, nothing twice. Whatever is not on it is refused, so no header can name a key or another algorithm.
+right kinds, nothing twice. Whatever is not on it is refused: no header can name a key or another algorithm.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Verifier:
     """Checks tokens of one kind for one audience.
 
     `issuer=None` means that each key belongs to its own issuer: the key id must be the issuer's name, or that
-    name followed by ``#`` and anything. `session=False` allows tokens without a sign-in; `lifetime` caps how long
-    one is valid.
+    name followed by ``#`` and anything. `session=False` allows tokens without a sign-in; `lifetime` caps how
+    long one is valid.
     """
 
     def __init__(
