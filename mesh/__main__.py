@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except MeshError as error:
         Console(stderr=True).print(f"mesh: {error.what}\n{error.cure}", markup=False, highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
 
 

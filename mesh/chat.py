@@ -80,7 +80,7 @@ class Talk:
         approve: Callable[[], Awaitable[bool]] | None,
     ) -> answer.Body:
         async for event in events:
-            turn.id = event.turn
+            turn.runs(event.turn)
             self._view.show(event)
             if isinstance(event.body, answer.ApprovalAsked | answer.Asked) and approve is None:
                 return event.body
@@ -100,6 +100,13 @@ class _Turn:
         self._conversation, self._session, self._tasks = conversation, session, tasks
         self._stopped = False
 
+    def runs(self, turn: str) -> None:
+        """Learn the turn's id; a Ctrl-C that came before it is carried out now."""
+        if not self.id and turn:
+            self.id = turn
+            if self._stopped:
+                self._stop()
+
     async def approve(self, asked: answer.ApprovalAsked, *, allowed: bool) -> None:
         """Answer an approval. Raises CallFailed."""
         await self._conversation.approve(self._session, self.id, ids.uuid(), asked, allowed=allowed)
@@ -111,17 +118,20 @@ class _Turn:
         assert task is not None
 
         def interrupted() -> None:
-            if self._stopped or not self.id:
+            if self._stopped:
                 task.cancel()
-                return
             self._stopped = True
-            self._tasks.spawn("cancel", self._cancel())
+            if self.id:
+                self._stop()
 
         loop.add_signal_handler(signal.SIGINT, interrupted)
         try:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+
+    def _stop(self) -> None:
+        self._tasks.spawn("cancel", self._cancel())
 
     async def _cancel(self) -> None:
         try:

@@ -5,8 +5,7 @@ import json
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mesh.rooms import Health, Room
 from mesh.supervisor import OWN, Patience, Supervisor
 
 CHILDREN = Path(__file__).with_name("children")
+ROOT = Path(__file__).parents[3]
 QUICK = Patience(ready=20, grace=15, pace=Pace(first=0.01, cap=0.05))
 
 
@@ -41,12 +41,6 @@ class Heard:
 
     def about(self, name: str) -> str:
         return "\n".join(line for who, line in self.lines if who == name)
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 def room(folder: Path, name: str, *options: str, needs: tuple[str, ...] = (), leaves: int = 0) -> Room:
@@ -228,13 +222,15 @@ async def test_killing_the_supervisor_ends_its_rooms(short: Path) -> None:
         str(CHILDREN / "supervisor.py"),
         *(str(short / "room.sock"), str(record)),
         stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": str(Path.cwd())},
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"},
     )
     try:
         assert supervisor.stdout is not None
         async with asyncio.timeout(20):
-            while await supervisor.stdout.readline() != b"ready\n":
-                assert supervisor.returncode is None
+            line = b"-"
+            while line != b"ready\n":
+                assert line, "the supervisor ended before its room was ready"
+                line = await supervisor.stdout.readline()
         pids = json.loads(record.read_text())
         assert not gone(pids["room"])
     finally:
