@@ -107,8 +107,7 @@ class Conversation:
         self._bearer = bearer
 
     async def create_session(self, session_id: str) -> str:
-        """Begin a session under a client-made id; the same id again is the same session. Raises CallFailed.
-        """
+        """Begin a session under a client-made id, which names it however often. Raises CallFailed."""
         request = session_pb2.CreateSessionRequest(session_id=session_id)
         return str((await self._ask(self._sessions.CreateSession, request)).session.id)
 

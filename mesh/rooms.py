@@ -55,7 +55,7 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """What the llm room is told: `file` and `sha256` of built-in weights; `scripted` turns it on."""
+    """What answers: built-in weights (`file`, `sha256`), the scripted model, or a provider's by `name`."""
 
     name: str
     file: Path | None = None
@@ -144,12 +144,15 @@ def _peers(places: Places, name: str) -> dict[str, str]:
 
 
 def _model(model: Model) -> dict[str, str]:
-    told = {"LLM_MODEL_NAME": model.name}
-    if model.file is not None:
-        told |= {"LLM_MODEL_FILE": str(model.file), "LLM_MODEL_SHA256": model.sha256}
     if model.scripted:
-        told["LLM_SCRIPT"] = "true"
-    return told
+        return {"LLM_SCRIPT": "true"}
+    if model.file is None:
+        return {"LLM_DEFAULT_MODEL": model.name}
+    return {
+        "LLM_MODEL_NAME": model.name,
+        "LLM_MODEL_FILE": str(model.file),
+        "LLM_MODEL_SHA256": model.sha256,
+    }
 
 
 def waves(rooms: Sequence[Room]) -> list[list[Room]]:

@@ -3,6 +3,7 @@ scripts.
 """
 
 import json
+import re
 from contextlib import suppress
 from typing import Protocol, assert_never
 
@@ -15,6 +16,7 @@ from mesh import answer
 from mesh.blocks import settled
 from mesh.printable import printable
 
+_LONE_MARKER = re.compile(r"\d+[.)]|[-+*#>]+")
 _LONGEST_SHOWN = 200  # characters of a tool's arguments or result
 
 
@@ -61,14 +63,14 @@ class Terminal:
         self._live.start()
         self._growing += text
         if cut := settled(self._growing):
-            self._console.print(Markdown(self._growing[:cut]))
+            self._console.print(_rendered(self._growing[:cut]))
             self._growing = self._growing[cut:]
-        self._live.update(Markdown(self._growing))
+        self._live.update(_rendered(self._growing))
 
     def _settle(self) -> None:
         self._live.update(Text(""))
         if self._growing.strip():
-            self._console.print(Markdown(self._growing))
+            self._console.print(_rendered(self._growing))
         self._growing = ""
 
     def _note(self, body: answer.Body) -> None:
@@ -139,6 +141,13 @@ def note(body: answer.Body) -> str:
             return ""
         case _:
             assert_never(body)
+
+
+def _rendered(text: str) -> Markdown | Text:
+    """Answer the Markdown of a block; a lone marker, such as the whole answer “391.”, is text and not an
+    empty list.
+    """
+    return Text(text.strip()) if _LONE_MARKER.fullmatch(text.strip()) else Markdown(text)
 
 
 def _short(text: str) -> str:

@@ -157,8 +157,7 @@ async def _code(where: Places) -> str:
 
 
 def welcome(settings: MeshSettings, seconds: float, code: str) -> list[str]:
-    """Answer the lines that tell a person that the mesh serves, and where; `code` is empty with an account.
-    """
+    """Answer the lines that tell a person where the mesh serves; `code` is empty once there is an account."""
     host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
     url = f"http://{host}:{settings.port}"
     return [

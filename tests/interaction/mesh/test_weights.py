@@ -33,8 +33,7 @@ class Told:
 
 @dataclass
 class Site:
-    """A hub: serves `content`, remembers the ranges it was asked for, and cuts an answer after `cut` bytes.
-    """
+    """A hub: serves `content`, remembers what it was asked, and cuts an answer after `cut` bytes."""
 
     content: bytes = CONTENT
     cut: int | None = None

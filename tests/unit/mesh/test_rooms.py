@@ -43,10 +43,28 @@ def test_nothing_of_the_operators_environment_is_handed_on(monkeypatch: pytest.M
 def test_only_the_llm_room_hears_of_the_model_and_of_its_own_settings() -> None:
     llm = next(room for room in ROOMS_MADE if room.name == "llm")
 
-    assert llm.environment["LLM_MODEL_NAME"] == "m"
     assert llm.environment["LLM_SCRIPT"] == "true"
     assert llm.environment["LLM_X"] == "1"
     assert not any("LLM_X" in room.environment for room in ROOMS_MADE if room is not llm)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (Model(name="scripted", scripted=True), {"LLM_SCRIPT": "true"}),
+        (Model(name="openai/x"), {"LLM_DEFAULT_MODEL": "openai/x"}),
+        (
+            Model(name="tiny-1", file=Path("/w.gguf"), sha256="ab"),
+            {"LLM_MODEL_NAME": "tiny-1", "LLM_MODEL_FILE": "/w.gguf", "LLM_MODEL_SHA256": "ab"},
+        ),
+    ],
+)
+def test_the_llm_room_is_told_what_answers(model: Model, told: dict[str, str]) -> None:
+    llm = python_rooms(WHERE, model=model, log_format="text", extra={})[2]
+
+    assert {
+        name: value for name, value in llm.environment.items() if "MODEL" in name or "SCRIPT" in name
+    } == told
 
 
 @pytest.mark.requirement("RUN-1")

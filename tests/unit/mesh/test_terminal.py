@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -15,29 +16,56 @@ def event(body: answer.Body) -> answer.Event:
 
 def shown(*bodies: answer.Body) -> str:
     out = io.StringIO()
-    console = Console(
-        file=out, force_terminal=True, color_system=None, width=60, height=20, legacy_windows=False
-    )
-    terminal = Terminal(console)
+    terminal = Terminal(Console(file=out, force_terminal=True, color_system=None, width=60, height=20))
     for body in bodies:
         terminal.show(event(body))
     terminal.end()
     return out.getvalue()
 
 
-@pytest.mark.requirement("RUN-3")
-def test_markdown_is_printed_block_by_block_and_each_block_for_good_once() -> None:
-    text = shown(
-        answer.Accepted(),
-        *(answer.Said(text=char) for char in ANSWER),
-        answer.Finished(text=ANSWER, model="m"),
-    )
-    last = text.rpartition("\x1b[?25l")[2]
+def screen(written: str) -> list[str]:
+    """What is left on a terminal: line ends, carriage returns, one line up and clear line are obeyed."""
+    lines, row = [""], 0
+    for step in re.findall(r"\x1b\[1A|\x1b\[2K|\x1b\[\?25[lh]|\r|\n|[^\x1b\r\n]+", written):
+        match step:
+            case "\x1b[1A":
+                row -= 1
+            case "\x1b[2K":
+                lines[row] = ""
+            case "\n":
+                row += 1
+                lines += [""] * (row + 1 - len(lines))
+            case "\r" | "\x1b[?25l" | "\x1b[?25h":
+                pass
+            case text:
+                lines[row] = text
+    return [line.rstrip() for line in lines if line.strip()]
 
-    assert "**" not in text.replace("*word*", "")
-    assert text.rstrip().endswith("\x1b[?25h") or "The end." in last
-    for words in ("Title", "A word.", "print(1)", "The end."):
-        assert words in text
+
+@pytest.mark.requirement("RUN-3")
+def test_the_screen_holds_each_block_of_the_markdown_once_whatever_pieces_it_came_in() -> None:
+    whole = [answer.Said(text=ANSWER)]
+    pieces = [answer.Said(text=char) for char in ANSWER]
+    end = answer.Finished(text=ANSWER, model="m")
+
+    one, other = (screen(shown(answer.Accepted(), *said, end)) for said in (whole, pieces))
+
+    assert one == other
+    assert [line.strip(" ┃┏┓┗┛━") for line in one if line.strip(" ┃┏┓┗┛━")] == [
+        "Title",
+        "A word.",
+        "print(1)",
+        "The end.",
+    ]
+
+
+@pytest.mark.requirement("RUN-3")
+def test_a_tool_step_stands_between_what_was_said_before_and_after_it() -> None:
+    ended = answer.ToolEnded(call_id="c", action="calculator", result="391", failure="")
+
+    seen = screen(shown(answer.Said(text="Let me see."), ended, answer.Said(text="391."), answer.Cancelled()))
+
+    assert seen == ["Let me see.", "✓ calculator → 391", "391.", "Stopped. What was said is kept."]
 
 
 @pytest.mark.requirement("SAFE-2")

@@ -36,9 +36,8 @@ class Streams:
         self.ids.append(question.id)
         numbers, failure = self.scripts.pop(0) if self.scripts else ([], DOWN)
         for number in numbers:
-            body: answer.Body = (
-                answer.Finished(text="", model="") if number == 9 else answer.Said(text=str(number))
-            )
+            last = answer.Finished(text="", model="")
+            body = last if number == 9 else answer.Said(text=str(number))
             yield answer.Event(sequence=number, turn="t", body=body)
         if failure is not None:
             raise failure
