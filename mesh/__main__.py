@@ -25,7 +25,9 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         sys.exit(COMMANDS[told.command](MeshSettings.load(), told, console))
     except MeshError as error:
-        Console(stderr=True).print(f"mesh: {error.what}\n{error.cure}", markup=False, highlight=False)
+        Console(stderr=True).print(
+            f"mesh: {error.what}\n{error.cure}", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
