@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh.chat import Wish, chat, models
+from mesh.chat import chat, models
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
 from mesh.settings import MeshSettings
 from mesh.status import status
+from mesh.talk import Wish
 from mesh.up import places_of, up
 
 Command = Callable[[MeshSettings, argparse.Namespace, Console], int]

@@ -10,6 +10,7 @@ from rich.console import Console
 from chassis.settings import environment
 from mesh import edge, keys, ports, record
 from mesh.errors import CallFailed, NotEnoughRoom
+from mesh.keeper import OWN, Patience
 from mesh.logs import Both, Files, Screen
 from mesh.machine import machine
 from mesh.manifest import SCRIPTED, Choice, Machine, Weights, built_in, choose, needed_disk, size
@@ -20,7 +21,7 @@ from mesh.screen import bar
 from mesh.settings import MeshSettings, for_rooms
 from mesh.sources import HubSource, PackageSource
 from mesh.status import setup_code
-from mesh.supervisor import OWN, Patience, Supervisor
+from mesh.supervisor import Supervisor
 from mesh.weights import Source, file_of, obtain, verified
 
 

@@ -14,12 +14,13 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
-from mesh.chat import Wish, chat, models
+from mesh.chat import chat, models
 from mesh.credentials import Wallet
 from mesh.errors import CallFailed, NotRunning, SignInNeeded
 from mesh.places import Places
 from mesh.signin import OWNER
 from mesh.status import status
+from mesh.talk import Wish
 from tests.interaction.mesh.conftest import Door, events, say
 
 

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from mesh import edge, record
+from mesh.keeper import Patience
 from mesh.peers import serving
 from mesh.places import Places, places
 from mesh.rooms import ROOMS, Model, Room, edge_room, python_rooms
 from mesh.settings import MeshSettings
 from mesh.status import status
-from mesh.supervisor import Patience, Supervisor
+from mesh.supervisor import Supervisor
 
 CHILDREN = Path(__file__).with_name("children")
 STAND_INS = {room: {"PYTHONPATH": str(CHILDREN / "rooms")} for room in ROOMS}

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import RoomFailed
+from mesh.keeper import OWN, Patience
 from mesh.peers import serving
 from mesh.restarts import Pace
 from mesh.rooms import Health, Room
-from mesh.supervisor import OWN, Patience, Supervisor
+from mesh.supervisor import Supervisor
 
 CHILDREN = Path(__file__).with_name("children")
 ROOT = Path(__file__).parents[3]
