@@ -16,7 +16,7 @@ def test_each_room_gets_a_key_of_its_own_that_stays(tmp_path: Path) -> None:
 
     published = json.loads(first)["keys"]
     assert (tmp_path / "rooms.jwks").read_text() == first
-    assert [key["kid"] for key in published] == list(ROOMS)
+    assert [key["kid"] for key in published] == [f"room:{room}" for room in ROOMS]
     assert len({key["x"] for key in published}) == len(ROOMS)
     assert all(set(key) == {"kty", "crv", "alg", "use", "kid", "x"} for key in published)
     assert keys.readable_by_others(tmp_path) == []
