@@ -1,7 +1,8 @@
-"""Keeps one room running: starts it, waits until it serves, starts it again when it dies, ends it with all it started.
+"""Keeps one room running: starts it, waits until it serves, starts it again when it dies, ends it with all
+it started.
 
-Each room leads a session of its own, so a terminal's Ctrl-C reaches only the supervisor, and a room's whole process
-group is swept when it ends.
+Each room leads a session of its own, so a terminal's Ctrl-C reaches only the supervisor, and a room's
+whole process group is swept when it ends.
 """
 
 import asyncio

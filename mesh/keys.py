@@ -1,7 +1,8 @@
 """The rooms' own keys: one Ed25519 pair each, made at the first start.
 
 `<keys>/<room>.key` is private (0600) and read by that room alone; `<keys>/rooms.jwks` has the public
-halves of all, each under the key id `room:<name>` that chassis/auth.py gives to the tokens it signs. The keys that sign people's tokens belong to context_svc.
+halves of all, each under the key id `room:<name>` that chassis/auth.py gives to the tokens it signs. The
+keys that sign people's tokens belong to context_svc.
 """
 
 import json

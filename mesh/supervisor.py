@@ -1,7 +1,7 @@
 """Starts the rooms together, keeps them running, and ends everything it started.
 
-`stop` tells the rooms to drain in the order they depend on each other, all within one grace period, and kills what
-is left; a second `stop`, or `kill`, skips the waiting. How one room is kept is keeper.py's.
+`stop` tells the rooms to drain in the order they depend on each other, all within one grace period, and
+kills what is left; a second `stop`, or `kill`, skips the waiting. How one room is kept is keeper.py's.
 """
 
 import asyncio
