@@ -43,8 +43,9 @@ def up(settings: MeshSettings, console: Console) -> None:
     with record.owned(where):
         ports.require_free(settings.bind, settings.port)
         keys.ensure(where.keys)
+        front = _front(settings, where)  # before the model: what is missing is told before the long wait
         model = get_model(settings, where, console)
-        rooms = _rooms(settings, where, model)
+        rooms = (*_rooms(settings, where, model), front)
         files = Files(where.logs, limit=settings.log_bytes, keep=settings.log_files)
         try:
             asyncio.run(_run(settings, where, rooms, model, console, files))
@@ -61,7 +62,7 @@ def get_model(settings: MeshSettings, where: Places, console: Console) -> Model:
     offered = machine(folder)
     choice = chosen(settings, folder, offered)
     if choice.note:
-        console.print(choice.note, markup=False, highlight=False)
+        console.print(choice.note, markup=False, highlight=False, soft_wrap=True)
     if choice.weights is None:
         return Model(name=settings.model, scripted=settings.model == SCRIPTED)
     return Model(
@@ -98,19 +99,22 @@ def _fetched(
     about = (
         f"The built-in model is {weights.title}, {size(weights.bytes)}, {weights.licence}. It is got once."
     )
-    console.print(about, markup=False, highlight=False)
+    console.print(about, markup=False, highlight=False, soft_wrap=True)
     with bar(console, weights.bytes) as progress:
         return obtain(weights, folder, sources(settings), progress)
 
 
-def _rooms(settings: MeshSettings, where: Places, model: Model) -> tuple[Room, ...]:
-    binary = edge.program(settings)
-    config = edge.write(settings, where)
-    extra = for_rooms(settings)
-    return (
-        *python_rooms(where, model=model, log_format=settings.log_format, extra=extra),
-        edge_room(where, binary=binary, config=config, concurrency=settings.envoy_threads),
+def _front(settings: MeshSettings, where: Places) -> Room:
+    return edge_room(
+        where,
+        binary=edge.program(settings),
+        config=edge.write(settings, where),
+        concurrency=settings.envoy_threads,
     )
+
+
+def _rooms(settings: MeshSettings, where: Places, model: Model) -> tuple[Room, ...]:
+    return python_rooms(where, model=model, log_format=settings.log_format, extra=for_rooms(settings))
 
 
 async def _run(
