@@ -17,6 +17,7 @@ from mesh.rooms import REPOSITORY, admin_socket, socket
 from mesh.settings import MeshSettings
 
 VERSION = "1.40"
+_BEHIND = ("context", "llm", "media", "mcp")  # orchestrator_svc has no place at the edge
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 
 
@@ -66,20 +67,29 @@ def render(text: str, values: Mapping[str, str]) -> str:
 
 
 def values(settings: MeshSettings, places: Places) -> Mapping[str, str]:
-    """Answer what each place of the configuration gets on this machine."""
+    """Answer what each place of the configuration gets on this machine: unix sockets, one process of each."""
     return {
         "MESH_BIND": settings.bind,
         "MESH_PORT": str(settings.port),
-        "SOCKET_CONTEXT": str(socket(places, "context")),
-        "SOCKET_LLM": str(socket(places, "llm")),
-        "SOCKET_MEDIA": str(socket(places, "media")),
+        "TLS": "null",
+        "TLS_ROOMS": "null",
+        "TRUSTED_HOPS": str(settings.trusted_hops),
+        "DISCOVERY": "STATIC",
+        **{f"ADDRESS_{name.upper()}": _pipe(socket(places, name)) for name in _BEHIND},
+        "ADMIN_SOCKET": str(admin_socket(places)),
         "DESCRIPTORS": str(REPOSITORY / "generated" / "descriptors.binpb"),
         "JWKS_FILE": str(places.keys / "users.jwks"),
+        "JWKS_DIRECTORY": str(places.keys),
         "WEB_ROOT": str(settings.web_root.absolute()),
-        "ADMIN_SOCKET": str(admin_socket(places)),
         "ORIGINS": json.dumps([{"exact": origin} for origin in origins(settings)]),
-        "LOG_DIR": str(places.logs),
+        "REFLECTION": "100" if settings.reflects else "0",
+        "RATE_PER_SECOND": str(settings.rate_per_second),
+        "RATE_BURST": str(settings.rate_burst),
     }
+
+
+def _pipe(path: Path) -> str:
+    return json.dumps({"pipe": {"path": str(path)}})
 
 
 def write(settings: MeshSettings, places: Places) -> Path:

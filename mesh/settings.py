@@ -56,6 +56,15 @@ class MeshSettings(Settings):
         default=None, description="Envoy's program; the packaged one when not set."
     )
     envoy_threads: int = Field(default=1, ge=1, le=64, description="Worker threads of Envoy.")
+    trusted_hops: int = Field(
+        default=0, ge=0, le=16, description="Proxies of yours in front, each adding an X-Forwarded-For entry."
+    )
+    rate_per_second: int = Field(default=2000, ge=1, description="Calls a second the edge lets in, in all.")
+    rate_burst: int = Field(default=5000, ge=1, description="Calls the edge lets in at once.")
+    reflection: bool | None = Field(
+        default=None,
+        description="Whether signed-in callers may read the contract by reflection; not set: on loopback only.",
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the rooms' log lines.")
     log_bytes: int = Field(
         default=10_000_000, ge=10_000, description="Size at which a log file is rotated, in bytes."
@@ -83,6 +92,11 @@ class MeshSettings(Settings):
         if not ip_address(self.bind).is_loopback and not self.tls_proxy:
             raise ValueError("bind is not a loopback address; without TLS that needs tls_proxy = true")
         return self
+
+    @property
+    def reflects(self) -> bool:
+        """Whether reflection passes the edge."""
+        return ip_address(self.bind).is_loopback if self.reflection is None else self.reflection
 
     @classmethod
     def load(cls) -> Self:

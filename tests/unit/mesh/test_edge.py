@@ -33,6 +33,20 @@ def test_the_origins_are_the_meshs_own_and_those_the_operator_adds(tmp_path: Pat
     ]
 
 
+@pytest.mark.requirement("EDGE-1")
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (MeshSettings(), "100"),
+        (MeshSettings(reflection=False), "0"),
+        (MeshSettings(bind="0.0.0.0", tls_proxy=True), "0"),
+        (MeshSettings(bind="0.0.0.0", tls_proxy=True, reflection=True), "100"),
+    ],
+)
+def test_reflection_passes_on_loopback_or_when_it_was_asked_for(settings: MeshSettings, told: str) -> None:
+    assert edge.values(settings, places(Path("/d"), runtime=None))["REFLECTION"] == told
+
+
 @pytest.mark.slow
 @pytest.mark.requirement("RUN-4")
 def test_the_packaged_envoy_runs_and_is_the_version_the_edge_is_written_for() -> None:
