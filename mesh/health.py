@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
+_SILENT = ("serving", "unspecified")  # nothing to add to what this command found itself
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomStatus:
     """One room as context_svc sees it. `open_streams` is None where it is not known."""
@@ -46,5 +49,5 @@ def _row(name: str, serving: bool, told: RoomStatus | None) -> Row:
     if told is None:
         return Row(name=name, serving=serving, version="", streams="", note="")
     streams = "" if told.open_streams is None else str(told.open_streams)
-    note = told.note or ("" if told.health == "serving" else f"context_svc finds it {told.health}")
+    note = told.note or ("" if told.health in _SILENT else f"context_svc finds it {told.health}")
     return Row(name=name, serving=serving, version=told.version, streams=streams, note=note)

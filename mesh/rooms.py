@@ -106,6 +106,7 @@ def edge_room(places: Places, *, binary: Path, config: Path, concurrency: int) -
         command=(
             *(str(binary), "--config-path", str(config), "--disable-hot-restart"),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
+            *("--component-log-level", "misc:error"),  # no note for each extension still marked as new
             *("--drain-time-s", "20"),
         ),
         environment=_surroundings(places),
