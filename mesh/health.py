@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 _SILENT = ("serving", "unspecified")  # nothing to add to what this command found itself
 
 
