@@ -1,0 +1,158 @@
+"""Who calls: a person by the token of their sign-in, a room by a token of its own key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from chassis.access import Audience, Policy
+from chassis.call import Caller, RoomCaller, User
+from chassis.clock import Clock
+from chassis.crossing import Metadata
+from chassis.errors import CallerNotAllowed, FeedLost, TokenInvalid, TokenMissing, TokenRevoked
+from chassis.tokens import ROOM_TOKEN, Claims, Signer, Verifier
+
+PATIENCE = timedelta(seconds=10)
+_PREFIX = "Bearer "
+_ROOM_ISSUER = "room:"
+_ROOM_TOKEN_SECONDS = 60
+
+
+class Revocations:
+    """The sign-ins and accounts that have ended, as the feed told. In memory: the feed sends the list anew.
+
+    `patience=None` is for the room that owns the list: it has nothing to lose touch with.
+    """
+
+    def __init__(self, clock: Clock, patience: timedelta | None = PATIENCE) -> None:
+        self._clock = clock
+        self._patience = patience
+        self._sign_ins: set[str] = set()
+        self._accounts: set[str] = set()
+        self.seen_at: float | None = None
+
+    def replace(self, *, sign_ins: Iterable[str], accounts: Iterable[str]) -> None:
+        """The feed's first frame: the whole list."""
+        self._sign_ins, self._accounts = set(sign_ins), set(accounts)
+        self.seen()
+
+    def revoke(self, *, sign_ins: Iterable[str] = (), accounts: Iterable[str] = ()) -> None:
+        """A later frame: these have ended too."""
+        self._sign_ins.update(sign_ins)
+        self._accounts.update(accounts)
+        self.seen()
+
+    def seen(self) -> None:
+        """A frame came, if only a heartbeat."""
+        self.seen_at = self._clock.monotonic()
+
+    def alive(self) -> bool:
+        """Whether the list is recent enough to trust a token that is not on it."""
+        if self._patience is None:
+            return True
+        since = None if self.seen_at is None else self._clock.monotonic() - self.seen_at
+        return since is not None and since <= self._patience.total_seconds()
+
+    def revoked(self, user: User) -> bool:
+        """Whether this sign-in or its account has ended."""
+        return user.sign_in in self._sign_ins or user.account in self._accounts
+
+
+class Authenticator:
+    """Turns a call's metadata into its caller. None for a verifier: this room takes no such callers."""
+
+    def __init__(
+        self, users: Verifier | None, rooms: Verifier | None, revocations: Revocations, clock: Clock
+    ) -> None:
+        self._users = users
+        self._rooms = rooms
+        self._revocations = revocations
+        self._clock = clock
+
+    def caller(self, metadata: Metadata, policy: Policy) -> Caller | None:
+        """The caller, or None where anyone may call.
+
+        Raises TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, FeedLost and CallerNotAllowed.
+        """
+        match policy.audience:
+            case Audience.OPEN | Audience.LOCAL:
+                return None
+            case Audience.USER:
+                return self.user(_bearer(metadata))
+            case Audience.ROOM:
+                return self._room(_bearer(metadata), policy)
+
+    def user(self, token: str) -> User:
+        """The person behind a token, for doors that are not gRPC too."""
+        if self._users is None:
+            raise CallerNotAllowed("no person calls this room")
+        user = _user(self._users.verify(token))
+        if not self._revocations.alive():
+            raise FeedLost
+        if self._revocations.revoked(user):
+            raise TokenRevoked
+        return user
+
+    def _room(self, token: str, policy: Policy) -> RoomCaller:
+        if self._rooms is None:
+            raise CallerNotAllowed("no room calls this room")
+        claims = self._rooms.verify(token)
+        if claims.issuer != _ROOM_ISSUER + claims.subject:
+            raise TokenInvalid("a room speaks for itself only")
+        if claims.subject not in policy.callers:
+            raise CallerNotAllowed(f"{claims.subject} may not call this")
+        return RoomCaller(name=claims.subject)
+
+
+class RoomIdentity:
+    """This room's own name and key, from which it makes a short token per callee.
+
+    The signer's issuer is ``room:<name>`` and its key id that, or that with ``#`` and a suffix.
+    """
+
+    def __init__(self, name: str, signer: Signer, clock: Clock) -> None:
+        self.name = name
+        self._signer = signer
+        self._clock = clock
+        self._tokens: dict[str, tuple[float, str]] = {}
+
+    def token(self, callee: str) -> str:
+        """A token for one callee, valid for at least half of its 60 s."""
+        now = self._clock.monotonic()
+        renew_at, token = self._tokens.get(callee, (now, ""))
+        if renew_at <= now:
+            token = self._sign(callee)
+            self._tokens[callee] = (now + _ROOM_TOKEN_SECONDS / 2, token)
+        return token
+
+    def _sign(self, callee: str) -> str:
+        issued = self._clock.now_us() // 1_000_000
+        claims = {"sub": self.name, "aud": callee, "iat": issued, "exp": issued + _ROOM_TOKEN_SECONDS}
+        return self._signer.sign(claims, typ=ROOM_TOKEN)
+
+
+def room_issuer(name: str) -> str:
+    """The issuer (and the beginning of each key id) of a room's tokens."""
+    return _ROOM_ISSUER + name
+
+
+def _bearer(metadata: Metadata) -> str:
+    values = [value for key, value in metadata if key == "authorization"]
+    if len(values) != 1:
+        raise TokenMissing(f"{len(values)} authorization headers")
+    value = values[0]
+    if not isinstance(value, str) or not value.startswith(_PREFIX):
+        raise TokenMissing("not a bearer token")
+    return value.removeprefix(_PREFIX)
+
+
+def _user(claims: Claims) -> User:
+    scope = claims.all.get("scope", "")
+    if not isinstance(scope, str):
+        raise TokenInvalid("an unusable scope")
+    return User(
+        account=claims.subject,
+        sign_in=claims.session,
+        scopes=frozenset(scope.split()),
+        expires_at_us=claims.expires * 1_000_000,
+    )

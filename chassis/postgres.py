@@ -1,0 +1,204 @@
+"""PostgreSQL behind the seam: a pool, one writer whose batch is one transaction, lost races run again."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+
+from chassis.clock import Clock, SystemClock
+from chassis.database import ConstraintFailed, DatabaseMetrics, Engine, Row, Statement, Unit, Value
+from chassis.errors import StoreUnavailable
+from chassis.migrations import Migration, bring_forward
+from chassis.tasks import Tasks
+from chassis.writer import Done, Failed, Outcome, UnitFactory, Writer
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[asyncpg.Record]
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+_LOST_RACE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_STORE_FAULTS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InternalServerError,
+    OSError,
+    TimeoutError,
+)
+_SESSION = {
+    "statement_timeout": "5000",
+    "idle_in_transaction_session_timeout": "10000",
+    "lock_timeout": "3000",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+}
+_TOKENS = re.compile(
+    r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|(?P<cast>::)|:(?P<name>[a-z_][a-z0-9_]*)", re.S
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A statement as PostgreSQL wants it: ``$1`` for names, and the names in that order."""
+
+    sql: str
+    names: tuple[str, ...]
+
+    def values(self, arguments: Mapping[str, Value]) -> list[Value]:
+        """The arguments in order. Raises KeyError for a name without a value."""
+        return [arguments[name] for name in self.names]
+
+
+@lru_cache(maxsize=2048)
+def numbered(sql: str) -> Numbered:
+    """Turn ``:name`` into ``$n``, outside of literals and comments. Raises ValueError for ``::``."""
+    names: list[str] = []
+
+    def place(found: re.Match[str]) -> str:
+        name = found["name"]
+        if found["cast"]:
+            raise ValueError("write CAST(… AS …): `::` is PostgreSQL's alone")
+        if name is None:
+            return found[0]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return Numbered(_TOKENS.sub(place, sql), tuple(names))
+
+
+class PostgresDatabase:
+    """The `Database` of many machines."""
+
+    engine: Engine = "postgres"
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self.writer = Writer(self._commit, clock)
+
+    async def write(
+        self, aggregate: str, unit: Callable[[], Unit[T]], *, committed: Callable[[T], None] | None = None
+    ) -> T:
+        """See `Database.write`."""
+        return await self.writer.submit(aggregate, unit, committed)
+
+    async def read(self, unit: Callable[[], Unit[T]]) -> T:
+        """See `Database.read`."""
+        try:
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await _advance(connection, unit())
+        except (*_STORE_FAULTS, *_LOST_RACE, asyncpg.InterfaceError) as error:
+            if isinstance(error, asyncpg.DataError):  # an argument of the wrong type: a fault of ours
+                raise
+            raise StoreUnavailable(type(error).__name__) from error
+
+    async def migrate(self, migrations: Sequence[Migration]) -> None:
+        """See `Database.migrate`."""
+        await bring_forward(self, migrations, self._clock)
+
+    async def ready(self) -> None:
+        """See `Database.ready`."""
+        try:
+            await self._pool.fetch("SELECT 1")
+        except (*_STORE_FAULTS, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StoreUnavailable(type(error).__name__) from error
+
+    def metrics(self) -> DatabaseMetrics:
+        """See `Database.metrics`."""
+        return self.writer.metrics()
+
+    async def _commit(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return await self._attempt(units)
+            except _LOST_RACE:
+                await self._clock.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        return await self._attempt(units)
+
+    async def _attempt(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return [await _savepoint(connection, unit) for unit in units]
+
+
+@asynccontextmanager
+async def connect(
+    dsn: str, *, schema: str = "public", clock: Clock | None = None, size: int = 10
+) -> AsyncIterator[PostgresDatabase]:
+    """Open a pool whose statements see `schema` (made when missing), and close it when the block ends.
+
+    What was queued is committed first. Raises StoreUnavailable when the server cannot be reached.
+    """
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", schema):
+        raise ValueError("a schema's name is lower-case letters, digits and _")
+    pool = await _open(dsn, schema, size)
+    database = PostgresDatabase(pool, clock or SystemClock())
+    async with pool, Tasks() as tasks:
+        loop = tasks.spawn("database writer", database.writer.run())
+        try:
+            yield database
+        finally:
+            database.writer.close()
+            await loop
+
+
+async def _open(dsn: str, schema: str, size: int) -> asyncpg.Pool[asyncpg.Record]:
+    settings = {**_SESSION, "search_path": schema, "application_name": schema}
+    try:
+        pool = await asyncpg.create_pool(
+            dsn, min_size=1, max_size=size, timeout=5, command_timeout=10, server_settings=settings
+        )
+        if not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
+            await pool.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"cannot open PostgreSQL: {type(error).__name__}") from error
+    return pool
+
+
+async def _savepoint(connection: Connection, unit: UnitFactory) -> Outcome:
+    try:
+        async with connection.transaction():  # nested: a savepoint
+            return Done(await _advance(connection, unit()))
+    except _LOST_RACE:
+        raise
+    except Exception as error:
+        if connection.is_closed():
+            raise
+        return Failed(StoreUnavailable(type(error).__name__) if isinstance(error, _STORE_FAULTS) else error)
+
+
+async def _advance(connection: Connection, unit: Unit[T]) -> T:
+    try:
+        statement = next(unit)
+        while True:
+            statement = unit.send(await _execute(connection, statement))
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise ConstraintFailed(f"{error.constraint_name}: {type(error).__name__}") from error
+    finally:
+        unit.close()
+
+
+async def _execute(connection: Connection, statement: Statement) -> Sequence[Row]:
+    if statement.script:
+        await connection.execute(statement.sql)
+        return []
+    prepared = numbered(statement.sql)
+    return await connection.fetch(prepared.sql, *prepared.values(statement.arguments))

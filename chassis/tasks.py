@@ -1,0 +1,55 @@
+"""Background tasks with an owner: the only place that starts one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from chassis import telemetry
+
+log = telemetry.logger(__name__)
+T = TypeVar("T")
+
+
+class Tasks:
+    """Owns the tasks it spawned: keeps them alive, logs their crashes, ends them all when it is closed."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def spawn(self, name: str, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `coroutine` in the background. Raises RuntimeError when this owner is closed."""
+        if self._closed:
+            coroutine.close()
+            raise RuntimeError(f"no new task on a closed owner: {name}")
+        task = asyncio.create_task(coroutine, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def aclose(self) -> None:
+        """Cancel every task and wait until each has ended. Safe to call twice."""
+        self._closed = True
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background task crashed", error=error, task=task.get_name())
