@@ -7,6 +7,7 @@ from datetime import timedelta
 from chassis.access import Audience, Policies, Policy
 
 _READ = timedelta(seconds=5)
+_AGENT = frozenset({"orchestrator"})
 _SERVICE = "/assistant.generation.v1.GenerationService"
 
 POLICIES: Policies = {
@@ -16,12 +17,12 @@ POLICIES: Policies = {
     f"{_SERVICE}/BatchGenerate": Policy(
         audience=Audience.ROOM,
         deadline=timedelta(minutes=15),
-        callers=frozenset({"orchestrator"}),
+        callers=_AGENT,
         served=False,
     ),
     f"{_SERVICE}/CountTokens": Policy(
-        audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=frozenset({"orchestrator"})
+        audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=_AGENT
     ),
-    f"{_SERVICE}/ListModels": Policy(audience=Audience.USER, deadline=_READ),
-    f"{_SERVICE}/GetModel": Policy(audience=Audience.USER, deadline=_READ),
+    f"{_SERVICE}/ListModels": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT),
+    f"{_SERVICE}/GetModel": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT),
 }
