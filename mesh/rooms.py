@@ -123,6 +123,7 @@ def _surroundings(places: Places) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "generated"))),
         "PYTHONUNBUFFERED": "1",
         "LANG": "C.UTF-8",
+        "GRPC_ENABLE_FORK_SUPPORT": "0",  # rooms start programs, never copies of themselves
         "HOME": str(places.data),
     }
 

@@ -274,7 +274,8 @@ class Turn:
             yield from self._finish(told.reason)
 
     def _correct(self, told: StepFinished) -> None:
-        if self._fitted is not None and not told.usage.estimated:
+        """Learn from a step that answered; one that asked for actions may have read another, shorter prompt."""
+        if self._fitted is not None and not told.usage.estimated and not self._actions.asked:
             guessed = self._fitted.report.window_tokens
             self._gauge = self._gauge.corrected(guessed=guessed, reported=told.usage.input_tokens)
 

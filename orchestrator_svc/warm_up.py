@@ -48,7 +48,7 @@ async def _once(models: Models, catalogue: Catalogue) -> None:
                     log.warning("warm-up failed", reason=reason)
                     return
                 case StepFinished(usage=usage):
-                    log.info("warm", model=default.name, tokens=usage.input_tokens)
+                    log.info("warm", model=default.name, prompt=usage.input_tokens)
                     return
                 case _:
                     pass

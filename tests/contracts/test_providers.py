@@ -17,7 +17,7 @@ from llm_svc.providers.provider import Model
 from llm_svc.providers.scripted import Scripted
 from tests.contracts.chat_server import ChatServer
 from tests.contracts.provider import ProviderContract, Subject
-from tests.weights import TINY
+from tests.weights import weights
 
 SCRIPT = script.load(script.DEFAULT_SCRIPT)
 
@@ -48,7 +48,7 @@ class TestOpenAICompatible(ProviderContract):
 
 @pytest.mark.slow
 @pytest.mark.requirement("LLM-7")
-@pytest.mark.skipif(TINY is None, reason="the tiny model's weights are not on this machine")
+@pytest.mark.timeout(240)
 class TestBuiltIn(ProviderContract):
     @pytest.fixture
     async def subject(self, tmp_path: Path) -> AsyncIterator[Subject]:
@@ -57,7 +57,7 @@ class TestBuiltIn(ProviderContract):
         )
         with socket_directory() as folder:
             options = Options(
-                model=str(TINY),
+                model=str(weights("tiny")),
                 socket=str(folder / "e.sock"),
                 state_dir=str(tmp_path),
                 context_tokens=4096,

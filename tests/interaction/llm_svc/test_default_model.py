@@ -8,19 +8,18 @@ import pytest
 from assistant.generation.v1 import generation_pb2 as pb
 
 from tests.interaction.llm_svc.room import results, room, start, text
-from tests.weights import DEFAULT
+from tests.weights import weights
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.requirement("LLM-7"),
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(DEFAULT is None, reason="the default model's weights are not on this machine"),
+    pytest.mark.timeout(400),
 ]
 
 
 async def test_it_asks_for_the_calculator_and_answers_with_391(tmp_path: Path) -> None:
     named = "qwen2.5-coder-1.5b-instruct"
-    async with room(tmp_path, script="", model_file=DEFAULT, model_name=named) as stub:
+    async with room(tmp_path, script="", model_file=weights("default"), model_name=named) as stub:
         call = stub.Generate()
         await call.write(start("What is 17*23? Use the calculator.", model=""))
         received: list[pb.GenerateResponse] = []

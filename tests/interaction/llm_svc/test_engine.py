@@ -35,14 +35,14 @@ from llm_svc.generation import (
 )
 from llm_svc.providers.builtin import Builtin
 from llm_svc.providers.provider import Model, ModelState
-from tests.weights import TINY
+from tests.weights import weights
 
 # ruff: noqa: ASYNC240 - the files of a test are local and small
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.requirement("LLM-7"),
-    pytest.mark.skipif(TINY is None, reason="the tiny model's weights are not on this machine"),
+    pytest.mark.timeout(240),
 ]
 
 MODEL = Model(id="tiny", display_name="Tiny", provider="built-in", context_tokens=2048, output_tokens=400)
@@ -55,7 +55,7 @@ async def engine(
 ) -> AsyncIterator[tuple[Builtin, EngineProcess]]:
     with socket_directory() as folder:
         options = Options(
-            model=str(TINY),
+            model=str(weights("tiny")),
             socket=str(folder / "e.sock"),
             state_dir=str(state),
             context_tokens=2048 * parallel,
