@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from chassis import ids
 from chassis.clock import Clock
-from chassis.database import Database
+from chassis.database import Database, Statement, Unit
 from chassis.errors import StoreUnavailable
 from context_svc.access import ROOMS_WITH_FEED
 from context_svc.accounts import Accounts
 from context_svc.meta import Mesh
 from context_svc.revocations import Feed, Watcher
+from context_svc.turns import TurnState
 
 ROOM = "context_svc"
 
@@ -38,6 +39,7 @@ class Status:
     healthy: bool
     rooms: tuple[RoomSeen, ...]
     setup_needed: bool
+    turns: Mapping[TurnState, int]
     log_epoch: str
     read_us: int
 
@@ -67,6 +69,7 @@ class StatusBoard:
             healthy=store and {each.room for each in watchers} >= ROOMS_WITH_FEED,
             rooms=(self._self(store, now_us), *(_seen(each, now_us) for each in watchers)),
             setup_needed=not await self._accounts.exist(),
+            turns=await self._database.read(_count_open_turns),
             log_epoch=self._mesh.log_epoch,
             read_us=now_us,
         )
@@ -88,6 +91,11 @@ class StatusBoard:
             start_us=self._start_us,
             heard_us=now_us,
         )
+
+
+def _count_open_turns() -> Unit[Mapping[TurnState, int]]:
+    rows = yield Statement("SELECT state, COUNT(*) AS number FROM turn WHERE state < 5 GROUP BY state")
+    return {TurnState(row["state"]): row["number"] for row in rows}
 
 
 def _seen(watcher: Watcher, now_us: int) -> RoomSeen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from assistant.operator.v1 import operator_pb2 as pb
 
 from context_svc.status import RoomSeen, Status
+from context_svc.turns import TurnState
 from context_svc.wire.times import timestamp
 
 _STATES = {
@@ -26,6 +27,9 @@ def status(value: Status) -> pb.GetStatusResponse:
         healthy=value.healthy,
         rooms=[_room(each) for each in value.rooms],
         setup_needed=value.setup_needed,
+        running_turns=value.turns.get(TurnState.RUNNING, 0),
+        queued_turns=value.turns.get(TurnState.QUEUED, 0),
+        waiting_turns=value.turns.get(TurnState.WAITING, 0),
         log_epoch=value.log_epoch,
         read_time=timestamp(value.read_us),
     )
