@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -74,8 +75,9 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     await blobs.ready()
     tasks = await stack.enter_async_context(Tasks())
     limits = Limits(image=settings.image_limit, audio=settings.audio_limit, document=settings.document_limit)
-    checks = Checks(database, blobs, tasks, clock, limits, work)
-    sweeper = Sweeper(database, blobs, checks, clock)
+    due = asyncio.Event()
+    checks = Checks(database, blobs, tasks, clock, limits=limits, work=work, due=due)
+    sweeper = Sweeper(database, blobs, checks, clock, due)
     tasks.spawn("sweep", sweeper.run())
     intake = Intake(database, blobs, checks, clock, limits=limits, quota=settings.quota)
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
