@@ -11,7 +11,7 @@ find "$out" -mindepth 1 -delete
 mapfile -t ours < <(find protos/assistant -name '*.proto' | LC_ALL=C sort)
 PATH="$bin:$PATH" "$python" -m grpc_tools.protoc -Iprotos -Iprotos/vendor \
   --python_out="$out" --grpc_python_out="$out" \
-  --mypy_out=readable_stubs:"$out" --mypy_grpc_out="$out" \
+  --mypy_out=readable_stubs:"$out" --mypy_grpc_out=generate_concrete_servicer_stubs,only_async:"$out" \
   --include_imports --descriptor_set_out="$out/descriptors.binpb" \
   "${ours[@]}"
 "$python" -m grpc_tools.protoc -Iprotos/vendor --python_out="$out" --pyi_out="$out" buf/validate/validate.proto

@@ -280,6 +280,15 @@ def test_neither_kind_of_token_opens_the_other_door(door: Door) -> None:
 
 
 @pytest.mark.requirement("SAFE-1")
+def test_a_method_for_people_takes_the_rooms_that_it_names_too(door: Door) -> None:
+    named = Policy(audience=Audience.USER, deadline=None, callers=frozenset({"context_svc"}))
+    assert door.enter(named, door.context.token("llm_svc")) == RoomCaller(name="context_svc")
+    assert isinstance(door.enter(named, door.user()), User)
+    other = Policy(audience=Audience.USER, deadline=None, callers=frozenset({"media_svc"}))
+    assert door.refusal(other, door.context.token("llm_svc")) is CallerNotAllowed
+
+
+@pytest.mark.requirement("SAFE-1")
 def test_a_room_is_refused_elsewhere_and_where_it_is_not_listed(door: Door) -> None:
     assert door.refusal(ROOMS, door.context.token("media_svc")) is TokenInvalid
     unlisted = Policy(audience=Audience.ROOM, deadline=None, callers=frozenset({"media_svc"}))
