@@ -35,6 +35,7 @@ from media_svc.trust import Trust
 ROOM = "media"
 DOMAIN = "assistant.media"
 FEED = "context"  # the health name that serves while the revocation feed is heard
+DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 _USER_ISSUER, _USER_AUDIENCE = "assistant.mesh", "mesh"
 
 
@@ -52,6 +53,7 @@ async def app(settings: Settings, *, clock: Clock | None = None) -> AsyncIterato
             service_names=[MEDIA, KNOWLEDGE],
             boundary=Boundary(policies=POLICIES, authenticator=authenticator, domain=DOMAIN, clock=clock),
             health=health,
+            descriptors=DESCRIPTORS.read_bytes(),
         )
         yield await stack.enter_async_context(running)
 
