@@ -84,8 +84,8 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     intake = Intake(database, blobs, checks, clock, limits=limits, quota=settings.quota)
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
     return _Services(
-        media=MediaServicer(intake, shelf),  # type: ignore[abstract]  # what is not served, grpc's class has
-        knowledge=KnowledgeServicer(),  # type: ignore[abstract]
+        media=MediaServicer(intake, shelf),
+        knowledge=KnowledgeServicer(),
     )
 
 
