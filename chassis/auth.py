@@ -91,9 +91,9 @@ class Authenticator:
         """The person behind a token, for doors that are not gRPC too."""
         if self._users is None:
             raise CallerNotAllowed("no person calls this room")
-        user = _user(self._users.verify(token))
-        if not self._revocations.alive():
+        if not self._revocations.alive():  # asked first: without the feed the keys may be missing too
             raise FeedLost
+        user = _user(self._users.verify(token))
         if self._revocations.revoked(user):
             raise TokenRevoked
         return user

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,6 +35,7 @@ from media_svc.trust import Trust
 ROOM = "media"
 DOMAIN = "assistant.media"
 FEED = "context"  # the health name that serves while the revocation feed is heard
+DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 _USER_ISSUER, _USER_AUDIENCE = "assistant.mesh", "mesh"
 
 
@@ -51,6 +53,7 @@ async def app(settings: Settings, *, clock: Clock | None = None) -> AsyncIterato
             service_names=[MEDIA, KNOWLEDGE],
             boundary=Boundary(policies=POLICIES, authenticator=authenticator, domain=DOMAIN, clock=clock),
             health=health,
+            descriptors=DESCRIPTORS.read_bytes(),
         )
         yield await stack.enter_async_context(running)
 
@@ -74,14 +77,15 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     await blobs.ready()
     tasks = await stack.enter_async_context(Tasks())
     limits = Limits(image=settings.image_limit, audio=settings.audio_limit, document=settings.document_limit)
-    checks = Checks(database, blobs, tasks, clock, limits, work)
-    sweeper = Sweeper(database, blobs, checks, clock)
+    due = asyncio.Event()
+    checks = Checks(database, blobs, tasks, clock, limits=limits, work=work, due=due)
+    sweeper = Sweeper(database, blobs, checks, clock, due)
     tasks.spawn("sweep", sweeper.run())
     intake = Intake(database, blobs, checks, clock, limits=limits, quota=settings.quota)
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
     return _Services(
-        media=MediaServicer(intake, shelf),  # type: ignore[abstract]  # what is not served, grpc's class has
-        knowledge=KnowledgeServicer(),  # type: ignore[abstract]
+        media=MediaServicer(intake, shelf),
+        knowledge=KnowledgeServicer(),
     )
 
 

@@ -26,11 +26,20 @@ Verdict: TypeAlias = Found | Refusal
 class Checks:
     """Checks uploads in the background, each once at a time. A check that breaks is begun again later.
 
-    `work` is a folder for bytes on their way; what lies there has no name and goes with the process.
+    `work` is a folder for bytes on their way; what lies there has no name and goes with the process. `due` is
+    set when a check has left something to sweep.
     """
 
     def __init__(
-        self, database: Database, blobs: Blobs, tasks: Tasks, clock: Clock, limits: Limits, work: Path
+        self,
+        database: Database,
+        blobs: Blobs,
+        tasks: Tasks,
+        clock: Clock,
+        *,
+        limits: Limits,
+        work: Path,
+        due: asyncio.Event,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -38,6 +47,7 @@ class Checks:
         self._clock = clock
         self._limits = limits
         self._work = work
+        self._due = due
         self._running: dict[str, asyncio.Task[Upload]] = {}
 
     def start(self, upload: Upload) -> asyncio.Task[Upload]:
@@ -63,12 +73,15 @@ class Checks:
             verdict = await asyncio.to_thread(judge, file, digest, upload.announced, self._limits)
             match verdict:
                 case Found():
-                    return await self._keep(upload, verdict, file)
+                    ended = await self._keep(upload, verdict, file)
                 case _:
-                    now = self._clock.now_us()
-                    return await self._database.write(
-                        upload.account, lambda: uploads.fail(upload, verdict, now)
-                    )
+                    ended = await self._refuse(upload, verdict)
+        self._due.set()
+        return ended
+
+    async def _refuse(self, upload: Upload, refusal: Refusal) -> Upload:
+        now = self._clock.now_us()
+        return await self._database.write(upload.account, lambda: uploads.fail(upload, refusal, now))
 
     async def _assemble(self, upload: Upload, file: BinaryIO) -> str:
         """Put the parts into `file`; their SHA-256. A part that is missing shows in it."""

@@ -17,7 +17,7 @@ from chassis import ids, telemetry
 from chassis.clock import Clock
 from chassis.dial import streaming
 from chassis.keys import KeyRefused
-from media_svc.trust import Alive, Changed, FeedBroken, Key, Told, Trust, Whole
+from media_svc.trust import FOREVER, Alive, Changed, FeedBroken, Key, Told, Trust, Whole
 
 CALLEE = "context"
 VERSION = "0.1.0"
@@ -91,7 +91,9 @@ def told(frame: pb.WatchRevocationsResponse) -> Told:
 def _keys(part: pb.RevocationState | pb.RevocationChange) -> dict[str, Key]:
     return {
         key.key_id: Key(
-            jwk=json.loads(key.jwk_json), begin_us=_us(key.not_before_time), end_us=_us(key.not_after_time)
+            jwk=json.loads(key.jwk_json),
+            begin_us=_us(key.not_before_time),
+            end_us=_us(key.not_after_time) if key.HasField("not_after_time") else FOREVER,
         )
         for key in part.signing_keys
         if key.purpose == pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN

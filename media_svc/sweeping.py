@@ -21,12 +21,14 @@ log = telemetry.logger(__name__)
 class Sweeper:
     """Sweeps every 30 s, and at once when it is nudged. Several replicas may sweep at a time."""
 
-    def __init__(self, database: Database, blobs: Blobs, checks: Checks, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, checks: Checks, clock: Clock, due: asyncio.Event
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._checks = checks
         self._clock = clock
-        self._due = asyncio.Event()
+        self._due = due
 
     def nudge(self) -> None:
         """Something is due now."""

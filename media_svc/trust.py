@@ -14,6 +14,9 @@ from chassis.auth import Revocations
 from chassis.clock import Clock
 from chassis.keys import Jwk, KeySet
 
+FOREVER = 2**62
+_SKEW_US = 5_000_000  # how far the clocks of two machines may differ
+
 
 class FeedBroken(Exception):
     """The feed left out a frame, or did not begin with the whole state."""
@@ -90,7 +93,9 @@ class Trust:
     def _show(self) -> None:
         """Hand on what counts at this moment: a key whose end has come goes without a further word."""
         now = self._clock.now_us()
-        valid = {name: key for name, key in self._whole.keys.items() if key.begin_us <= now < key.end_us}
+        valid = {
+            name: key for name, key in self._whole.keys.items() if key.begin_us - _SKEW_US <= now < key.end_us
+        }
         if valid.keys() != self._shown:
             self._keys.replace([key.jwk for key in valid.values()])
             self._shown = frozenset(valid)
