@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2, session_pb2_grpc

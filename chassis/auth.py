@@ -79,7 +79,9 @@ class Authenticator:
                 return None
             case Audience.USER:
                 token = _bearer(metadata)
-                return self._room(token, policy) if self._speaks_for_a_room(token, policy) else self.user(token)
+                return (
+                    self._room(token, policy) if self._speaks_for_a_room(token, policy) else self.user(token)
+                )
             case Audience.ROOM:
                 return self._room(_bearer(metadata), policy)
 

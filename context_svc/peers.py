@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import grpc
+
 from assistant.agent.v1 import agent_pb2
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
-
 from chassis.dial import streaming
 from context_svc.errors import PeerUnavailable
 from context_svc.runs import Frame, Material

@@ -20,9 +20,7 @@ POLICIES: Policies = {
         callers=_AGENT,
         served=False,
     ),
-    f"{_SERVICE}/CountTokens": Policy(
-        audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=_AGENT
-    ),
+    f"{_SERVICE}/CountTokens": Policy(audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=_AGENT),
     f"{_SERVICE}/ListModels": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT),
     f"{_SERVICE}/GetModel": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT),
 }

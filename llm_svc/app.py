@@ -36,7 +36,7 @@ from llm_svc.settings import Settings
 from llm_svc.steps import Runs
 
 ROOM = "llm"
-DOMAIN = "assistant.llm"
+DOMAIN = "assistant.mesh"
 VERSION = "0.1.0"
 USERS_ISSUER = "assistant.mesh"
 USERS_AUDIENCE = "mesh"

@@ -6,9 +6,9 @@ import json
 from collections.abc import AsyncIterable
 
 import grpc
+
 from assistant.identity.v1 import identity_pb2 as pb
 from assistant.identity.v1 import identity_pb2_grpc as rpc
-
 from chassis import ids, telemetry
 from chassis.auth import Revocations
 from chassis.clock import Clock

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc
+
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
-
 from chassis.errors import NotServed
 from llm_svc import wire
 from llm_svc.catalogue import Catalogue

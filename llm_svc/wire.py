@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from assistant.error.v1 import error_pb2
-from assistant.generation.v1 import generation_pb2 as pb
-from assistant.message.v1 import message_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from assistant.error.v1 import error_pb2
+from assistant.generation.v1 import generation_pb2 as pb
+from assistant.message.v1 import message_pb2
 from chassis.errors import ServiceError
 from llm_svc.errors import FrameUnexpected
 from llm_svc.generation import (

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import NoReturn
 
 import grpc
-from assistant.identity.v1 import identity_pb2 as pb
-from assistant.identity.v1 import identity_pb2_grpc as rpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from assistant.identity.v1 import identity_pb2 as pb
+from assistant.identity.v1 import identity_pb2_grpc as rpc
 from chassis import ids, telemetry
 from chassis.clock import Clock
 from chassis.dial import streaming

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc
+
 from assistant.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from assistant.media.v1 import media_pb2 as pb
 from assistant.media.v1 import media_pb2_grpc as rpc
-
 from chassis import call
 from media_svc import wire
 from media_svc.intake import Intake

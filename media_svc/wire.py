@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from assistant.error.v1 import error_pb2
 from assistant.media.v1 import media_pb2 as pb
 from assistant.message.v1 import message_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from media_svc import errors
 from media_svc.errors import FrameUnexpected
 from media_svc.kinds import Kind

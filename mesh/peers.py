@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2
+
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.generation.v1 import generation_pb2, generation_pb2_grpc
 from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
 from assistant.operator.v1 import operator_pb2, operator_pb2_grpc
 from assistant.session.v1 import session_pb2, session_pb2_grpc
-from grpc_health.v1 import health_pb2
-
 from chassis.dial import open_channel, streaming
 from chassis.status import from_rpc_error
 from mesh import answer, wire

@@ -3,13 +3,13 @@
 import json
 
 import grpc
+from google.protobuf import json_format
+
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2
 from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
-from google.protobuf import json_format
-
 from chassis.status import Failure
 from mesh import answer
 from mesh.errors import CallFailed

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
-
 from chassis.clock import Clock
 from chassis.dial import streaming
 from chassis.errors import DeadlineExceeded

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc
+
 from assistant.turn.v1 import turn_pb2 as pb
 from assistant.turn.v1 import turn_pb2_grpc as rpc
-
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.turns import Turns
 from orchestrator_svc.wire import frames, orders

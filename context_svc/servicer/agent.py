@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import grpc
-from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 
+from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from chassis import call
 from chassis.crossing import Context
 from context_svc.capabilities import Capabilities

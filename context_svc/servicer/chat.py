@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc
-from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 
+from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from chassis import call
 from chassis.crossing import Context
 from context_svc.conversations import Conversations

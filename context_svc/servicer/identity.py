@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import grpc
+from google.api.httpbody_pb2 import HttpBody
+
 from assistant.identity.v1 import identity_pb2 as pb
 from assistant.identity.v1.identity_pb2_grpc import (
     IdentityServiceServicer,
     add_IdentityServiceServicer_to_server,
 )
-from google.api.httpbody_pb2 import HttpBody
-
 from chassis import call
 from chassis.call import Caller, RoomCaller
 from chassis.clock import Clock

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import grpc
+
 from assistant.operator.v1 import operator_pb2 as pb
 from assistant.operator.v1.operator_pb2_grpc import (
     OperatorServiceServicer,
     add_OperatorServiceServicer_to_server,
 )
-
 from context_svc.setup_code import SetupCode
 from context_svc.status import StatusBoard
 from context_svc.wire import operator as wire

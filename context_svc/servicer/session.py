@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import grpc
+
 from assistant.session.v1 import session_pb2 as pb
 from assistant.session.v1.session_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
-
 from chassis import call
 from context_svc.meta import Mesh
 from context_svc.sessions import Sessions

@@ -7,9 +7,9 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import assert_never
 
-from assistant.identity.v1 import identity_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 
+from assistant.identity.v1 import identity_pb2 as pb
 from context_svc.accounts import (
     Account,
     InvitePermission,

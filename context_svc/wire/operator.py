@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from assistant.operator.v1 import operator_pb2 as pb
-
 from context_svc.status import RoomSeen, Status
 from context_svc.turns import TurnState
 from context_svc.wire.times import timestamp

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from assistant.session.v1 import session_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from assistant.session.v1 import session_pb2 as pb
 from chassis.errors import InvalidRequest, Violation
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed, NewSession, OpenTurn, Page, Resumed, SessionChange

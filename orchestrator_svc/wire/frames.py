@@ -9,7 +9,6 @@ from assistant.chat.v1 import chat_pb2 as chat
 from assistant.generation.v1 import generation_pb2 as generation
 from assistant.message.v1 import message_pb2 as msg
 from assistant.turn.v1 import turn_pb2 as pb
-
 from orchestrator_svc.conversation import (
     Described,
     Message,

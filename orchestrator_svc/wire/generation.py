@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from assistant.generation.v1 import generation_pb2 as pb
-
 from orchestrator_svc.effects import Generate
 from orchestrator_svc.generation import Alive, ModelFrame
 from orchestrator_svc.inputs import ModelStarted, Reasoned, StepFailed, StepFinished, Token, ToolRequested

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from assistant.error.v1 import error_pb2
-from assistant.message.v1 import message_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from assistant.error.v1 import error_pb2
+from assistant.message.v1 import message_pb2 as pb
 from orchestrator_svc.conversation import (
     FinishReason,
     Placement,

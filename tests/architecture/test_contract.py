@@ -112,7 +112,9 @@ def declared_errors() -> set[type[ServiceError]]:
 @pytest.mark.requirement("SAFE-7")
 def test_every_declared_failure_has_its_reason_in_the_contract() -> None:
     catalogue = {name.removeprefix("ERROR_REASON_") for name in error_pb2.ErrorReason.keys()}  # noqa: SIM118
-    missing = {f"{each.__module__}.{each.__name__}" for each in declared_errors() if each.reason not in catalogue}
+    missing = {
+        f"{each.__module__}.{each.__name__}" for each in declared_errors() if each.reason not in catalogue
+    }
     assert not missing
 
 

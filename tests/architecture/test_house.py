@@ -16,7 +16,23 @@ ROOMS = ("context_svc", "orchestrator_svc", "llm_svc", "media_svc")
 HOUSE = (*ROOMS, "chassis", "mesh")
 EDGE_FILES = ("__main__", "app", "settings", "errors", "servicer", "wire")
 NAMED_FOR_NO_NOUN = frozenset(
-    "utils util helpers helper common shared misc base core manager handler service types models constants".split()
+    {
+        "utils",
+        "util",
+        "helpers",
+        "helper",
+        "common",
+        "shared",
+        "misc",
+        "base",
+        "core",
+        "manager",
+        "handler",
+        "service",
+        "types",
+        "models",
+        "constants",
+    }
 )
 LONGEST_MODULE = 500
 
@@ -41,7 +57,7 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def dotted(node: ast.AST) -> str:
+def dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
@@ -50,13 +66,19 @@ def dotted(node: ast.AST) -> str:
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_has_the_same_edge_files(room: str) -> None:
     folder = ROOT / room
-    missing = [edge for edge in EDGE_FILES if not (folder / f"{edge}.py").exists() and not (folder / edge).is_dir()]
+    missing = [
+        edge for edge in EDGE_FILES if not (folder / f"{edge}.py").exists() and not (folder / edge).is_dir()
+    ]
     assert not missing
     assert len((folder / "__main__.py").read_text().splitlines()) <= 20
 
 
 def test_no_module_is_named_for_no_noun() -> None:
-    bad = [name(path) for path in modules() if path.stem in NAMED_FOR_NO_NOUN or re.search(r"_(v2|new|old|impl)$", path.stem)]
+    bad = [
+        name(path)
+        for path in modules()
+        if path.stem in NAMED_FOR_NO_NOUN or re.search(r"_(v2|new|old|impl)$", path.stem)
+    ]
     assert not bad
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.api import httpbody_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message_factory import GetMessageClass
@@ -35,7 +36,6 @@ from chassis.health import Health
 from chassis.keys import KeySet
 from chassis.serve import serving
 from chassis.tokens import USER_TOKEN, Verifier
-from google.api import httpbody_pb2
 
 LARGE = 300_000  # bytes of an answer that is far larger than a connection's buffer at the edge
 QUIET_SECONDS = 16  # longer than Envoy's default timeout of a route
@@ -59,7 +59,7 @@ class Seen:
 
     def note(self, context: Any) -> None:
         """Keep the metadata of a call."""
-        self.metadata.append({key: value for key, value in context.invocation_metadata()})
+        self.metadata.append(dict(context.invocation_metadata()))
 
 
 def domain(room: str) -> str:
@@ -243,5 +243,3 @@ def rooms(folder: Path, keys: KeySet, descriptors: bytes) -> Iterator[Seen]:
         for end in stop:
             end()
         thread.join(10)
-
-

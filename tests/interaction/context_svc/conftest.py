@@ -10,12 +10,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from assistant.identity.v1 import identity_pb2
 from assistant.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from assistant.operator.v1 import operator_pb2
 from assistant.operator.v1.operator_pb2_grpc import OperatorServiceStub
 from assistant.session.v1.session_pb2_grpc import SessionServiceStub
-
 from chassis import ids
 from chassis.auth import RoomIdentity, room_issuer
 from chassis.clock import SystemClock

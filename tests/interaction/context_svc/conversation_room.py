@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import grpc
+
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
-
 from chassis import ids
 from chassis.access import Audience, Policy
 from chassis.boundary import Boundary

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 import grpc
 import pytest
+
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
-
 from chassis import ids
 from chassis.database import Database
 from chassis.status import from_rpc_error, from_status

@@ -11,12 +11,12 @@ from typing import TypeAlias
 import grpc
 import jwt
 import pytest
-from assistant.identity.v1 import identity_pb2
-from assistant.operator.v1 import operator_pb2
-from assistant.operator.v1.operator_pb2_grpc import OperatorServiceStub
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_reflection.v1alpha import reflection_pb2
 
+from assistant.identity.v1 import identity_pb2
+from assistant.operator.v1 import operator_pb2
+from assistant.operator.v1.operator_pb2_grpc import OperatorServiceStub
 from context_svc import access
 from tests.interaction.context_svc.conftest import Room, Start, bearer
 from tests.interaction.context_svc.refusal import refused

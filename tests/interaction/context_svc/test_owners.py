@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.turn.v1 import turn_pb2
-
 from chassis.database import Database, Statement, Unit
 from chassis.testing import eventually
 from context_svc import claims as claiming

@@ -6,8 +6,8 @@ import asyncio
 
 import grpc
 import pytest
-from assistant.identity.v1 import identity_pb2
 
+from assistant.identity.v1 import identity_pb2
 from tests.interaction.context_svc.conftest import PASSWORD, Room, Start, bearer, registration
 from tests.interaction.context_svc.refusal import reason, refused
 

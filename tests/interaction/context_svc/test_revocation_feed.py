@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
+
 from assistant.identity.v1 import identity_pb2
 from assistant.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from assistant.operator.v1 import operator_pb2
-
 from chassis.dial import streaming
 from tests.interaction.context_svc.conftest import Room, Start, bearer
 from tests.interaction.context_svc.refusal import refused

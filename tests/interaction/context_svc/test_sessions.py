@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from assistant.message.v1 import message_pb2
-from assistant.session.v1 import session_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from assistant.message.v1 import message_pb2
+from assistant.session.v1 import session_pb2
 from chassis import ids
 from tests.interaction.context_svc.conftest import Person, Room, Start
 from tests.interaction.context_svc.refusal import info, refused

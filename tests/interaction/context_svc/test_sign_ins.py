@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from assistant.identity.v1 import identity_pb2
 
+from assistant.identity.v1 import identity_pb2
 from chassis import ids
 from chassis.clock import SystemClock
 from tests.interaction.context_svc.conftest import PASSWORD, Person, Room, Start, bearer, device_info

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
 from assistant.message.v1 import message_pb2
-
 from chassis.call import RoomCaller
 from chassis.testing import Everyone, socket_directory
 from llm_svc.app import app

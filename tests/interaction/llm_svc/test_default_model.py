@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from assistant.generation.v1 import generation_pb2 as pb
 
+from assistant.generation.v1 import generation_pb2 as pb
 from tests.interaction.llm_svc.room import results, room, start, text
 from tests.weights import weights
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
-
 from chassis.status import from_rpc_error, reason_of
 from tests.interaction.llm_svc.room import frames, results, room, start, text
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
-from assistant.knowledge.v1 import knowledge_pb2_grpc
-from assistant.media.v1 import media_pb2 as pb
-from assistant.media.v1 import media_pb2_grpc as rpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
+from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
+from assistant.knowledge.v1 import knowledge_pb2_grpc
+from assistant.media.v1 import media_pb2 as pb
+from assistant.media.v1 import media_pb2_grpc as rpc
 from chassis import ids
 from chassis.access import Audience, Policy
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from assistant.media.v1 import media_pb2 as pb
 
+from assistant.media.v1 import media_pb2 as pb
 from chassis import engines
 from chassis.database import Database, Statement, Unit
 from chassis.errors import StoreUnavailable

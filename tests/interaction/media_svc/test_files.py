@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
-from assistant.knowledge.v1 import knowledge_pb2
-from assistant.media.v1 import media_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from assistant.knowledge.v1 import knowledge_pb2
+from assistant.media.v1 import media_pb2 as pb
 from chassis import ids
 from chassis.testing import eventually
 from tests.interaction.media_svc.mesh import Mesh, Person, Starter, failure, outcome

@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
+
 from assistant.error.v1 import error_pb2 as reasons
 from assistant.media.v1 import media_pb2 as pb
 from assistant.message.v1 import message_pb2
-
 from chassis import ids
 from chassis.testing import eventually
 from tests.interaction.media_svc.mesh import CHUNK, Mesh, Person, Starter, failure, frames, header_of

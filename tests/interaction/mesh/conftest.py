@@ -8,17 +8,17 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.generation.v1 import generation_pb2, generation_pb2_grpc
 from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
 from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2, operator_pb2_grpc
 from assistant.session.v1 import session_pb2, session_pb2_grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
-
 from chassis.clock import SystemClock
 from mesh import record
 from mesh.places import Places, places

@@ -8,12 +8,12 @@ import signal
 from dataclasses import replace
 
 import pytest
-from assistant.chat.v1 import chat_pb2
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
+from assistant.chat.v1 import chat_pb2
 from mesh.chat import chat, models
 from mesh.credentials import Wallet
 from mesh.errors import CallFailed, NotRunning, SignInNeeded

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
+
 from assistant.message.v1 import message_pb2 as msg
 from assistant.turn.v1 import turn_pb2 as pb
 from assistant.turn.v1 import turn_pb2_grpc as rpc
-
 from chassis.boundary import Boundary
 from chassis.call import RoomCaller
 from chassis.clock import Clock

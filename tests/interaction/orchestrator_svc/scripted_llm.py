@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import grpc
+
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
 from assistant.message.v1 import message_pb2 as msg
-
 from chassis.access import Audience, Policies, Policy
 from chassis.errors import Draining, NotServed
 

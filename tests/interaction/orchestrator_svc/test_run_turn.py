@@ -8,13 +8,13 @@ from datetime import timedelta
 import grpc
 import msgspec
 import pytest
+
 from assistant.chat.v1 import chat_pb2 as chat
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as generation
 from assistant.message.v1 import message_pb2 as msg
 from assistant.turn.v1 import turn_pb2 as pb
 from assistant.turn.v1 import turn_pb2_grpc as rpc
-
 from chassis.status import reason_of
 from chassis.testing import SOON, FakeClock
 from orchestrator_svc.catalogue import Catalogue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from assistant.error.v1.error_pb2 import ErrorReason
 
+from assistant.error.v1.error_pb2 import ErrorReason
 from chassis.errors import ServiceError
 from context_svc import errors
 

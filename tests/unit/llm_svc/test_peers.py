@@ -6,10 +6,10 @@ import json
 from datetime import timedelta
 
 import pytest
-from assistant.identity.v1 import identity_pb2 as pb
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from assistant.identity.v1 import identity_pb2 as pb
 from chassis.auth import Revocations
 from chassis.call import User
 from chassis.keys import KeySet, to_jwk

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
-
 from chassis.errors import ServiceError
 from llm_svc import errors, wire
 from llm_svc.access import POLICIES

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from assistant.knowledge.v1 import knowledge_pb2
 from assistant.media.v1 import media_pb2
-
 from chassis.access import Audience
 from media_svc.access import POLICIES
 

@@ -36,7 +36,7 @@ def test_nothing_of_the_operators_environment_is_handed_on(monkeypatch: pytest.M
     rooms = python_rooms(WHERE, model=Model(name="m"), log_format="text", extra={})
 
     for room in (*rooms, EDGE):
-        own = {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "LANG", "HOME"}
+        own = {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "LANG", "HOME", "GRPC_ENABLE_FORK_SUPPORT"}
         assert {name for name in room.environment if not name.startswith(f"{room.name.upper()}_")} <= own
 
 

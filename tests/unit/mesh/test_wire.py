@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from assistant.chat.v1 import chat_pb2
 
+from assistant.chat.v1 import chat_pb2
 from chassis.errors import Violation
 from chassis.status import Failure
 from mesh import answer, wire
