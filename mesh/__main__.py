@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh.chat import chat, models
+from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
 from mesh.settings import MeshSettings
@@ -51,6 +51,10 @@ def _models(settings: MeshSettings, _: argparse.Namespace, console: Console) -> 
     return asyncio.run(models(places_of(settings), console))
 
 
+def _token(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(token(places_of(settings), console))
+
+
 def _chat(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
     wish = Wish(once=told.once, as_json=told.json, session=told.session, model=told.model)
     return asyncio.run(chat(places_of(settings), wish, console))
@@ -62,6 +66,7 @@ COMMANDS: Mapping[str, Command] = {
     "status": _status,
     "doctor": _doctor,
     "models": _models,
+    "token": _token,
 }
 
 
@@ -78,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     chatting.add_argument("--model", metavar="NAME", help="let this model answer")
     commands.add_parser("status", help="show the rooms; exit with 0 only when all serve")
     commands.add_parser("models", help="list the models that can answer")
+    commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     return parser
 

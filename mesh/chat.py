@@ -1,5 +1,9 @@
 """`mesh chat`: a conversation in the terminal, through the same public door as every other client."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 from rich.console import Console
@@ -41,12 +45,25 @@ async def chat(places: Places, wish: Wish, console: Console) -> int:
 
 async def models(places: Places, console: Console) -> int:
     """Print the catalogue of the running mesh. Raises MeshError."""
+    async with _signed_in(places) as (channel, sign_in):
+        console.print(model_table(await Conversation(channel, sign_in.bearer).models()))
+    return 0
+
+
+async def token(places: Places, console: Console) -> int:
+    """Print an access token of this terminal's sign-in, good for minutes. Raises MeshError."""
+    async with _signed_in(places) as (_, sign_in):
+        console.print(await sign_in.bearer(), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+@asynccontextmanager
+async def _signed_in(places: Places) -> AsyncIterator[tuple[grpc.aio.Channel, SignIn]]:
+    """Hold the public door and the sign-in of this terminal, where nobody can be asked."""
     running = record.running(places)
     async with door(f"{_host(running.bind)}:{running.port}") as channel:
         wallet = Wallet(places.client / "credentials.json")
-        sign_in = SignIn(wallet, Identity(channel), SystemClock(), lambda: setup_code(places), None)
-        console.print(model_table(await Conversation(channel, sign_in.bearer).models()))
-    return 0
+        yield channel, SignIn(wallet, Identity(channel), SystemClock(), lambda: setup_code(places), None)
 
 
 async def _once(talk: Talk, text: str) -> int:

@@ -27,6 +27,8 @@ async def status(places: Places, console: Console) -> int:
     if told is not None:
         turns = ", ".join(f"{count} {state}" for state, count in told.turns.items())
         console.print(f"turns: {turns}", highlight=False)
+        if code := await setup_code(where):
+            console.print(f"set-up code for the first account: {code}", highlight=False)
     return 0 if all(found.values()) else 1
 
 
