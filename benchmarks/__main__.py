@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks import rows, world
 
-RUNNING_TURNS = "200"  # the many-streams rows run 100 turns of one account
+AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
 
 def main() -> None:
@@ -39,7 +39,8 @@ async def _through_a_provider() -> list[rows.Row]:
             LLM_OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1",
             LLM_OPENAI_KEY="bench",
             LLM_OPENAI_MODELS="bench",
-            CONTEXT_RUNNING_TURNS_PER_ACCOUNT=RUNNING_TURNS,
+            CONTEXT_RUNNING_TURNS_PER_ACCOUNT=AT_ONCE,
+            CONTEXT_STREAMS_PER_ACCOUNT=AT_ONCE,
         ) as mesh,
     ):
         async with world.client(mesh) as here:

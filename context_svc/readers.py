@@ -28,7 +28,6 @@ OUTBOX_BYTES = 256 * 1024
 PAGE = 200
 HEARTBEAT = 15.0  # seconds
 LIFETIME = 3600.0  # seconds, give or take a tenth
-MOST_STREAMS = 64  # of one account
 
 
 class CloseReason(IntEnum):
@@ -218,7 +217,8 @@ class Reader:
 class Readers:
     """All open streams of this process."""
 
-    def __init__(self, database: Database, clock: Clock, log_epoch: str) -> None:
+    def __init__(self, database: Database, clock: Clock, log_epoch: str, *, per_account: int = 64) -> None:
+        self._per_account = per_account
         self._database = database
         self._clock = clock
         self._log_epoch = log_epoch
@@ -233,7 +233,7 @@ class Readers:
     def reader(self, user: User, *, all_sessions: bool = False) -> Iterator[Reader]:
         """A stream of one person, registered while the block lasts. Raises TooManyStreams."""
         mine = self._of_account.setdefault(user.account, set())
-        if len(mine) >= MOST_STREAMS:
+        if len(mine) >= self._per_account:
             raise TooManyStreams(quota="streams of an account")
         reader = Reader(user, self._log_epoch, self._database, self._clock)
         mine.add(reader)

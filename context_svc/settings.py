@@ -44,6 +44,9 @@ class ContextSettings(Settings):
     running_turns_per_account: int = Field(
         default=4, ge=1, le=10_000, description="Turns of one account that run at once; others wait in order."
     )
+    streams_per_account: int = Field(
+        default=64, ge=1, le=10_000, description="Reading streams that one account holds open at most."
+    )
     turn_steps: int = Field(default=8, ge=1, le=64, description="Model steps of one turn.")
     turn_calls: int = Field(default=16, ge=0, le=256, description="Action calls of one turn.")
     turn_tool_seconds: float = Field(default=60, gt=0, description="Seconds for all actions of one turn.")
