@@ -35,9 +35,7 @@ def from_status(status: Status) -> Failure:
     for detail in status.details:
         info = ErrorInfo()
         if detail.Unpack(info):
-            return Failure(
-                code=status.code, message=status.message, reason=info.reason, domain=info.domain
-            )
+            return Failure(code=status.code, message=status.message, reason=info.reason, domain=info.domain)
     raise ValueError(f"no ErrorInfo in {status}")
 
 

@@ -38,7 +38,15 @@ class Tokens:
     def make(self, **claims: object) -> str:
         """A token, good unless `claims` say otherwise."""
         now = int(time.time())
-        whole = {"sub": "ann", "sid": "d1", "aud": "mesh", "iat": now, "nbf": now, "exp": now + 600, "scope": ""}
+        whole = {
+            "sub": "ann",
+            "sid": "d1",
+            "aud": "mesh",
+            "iat": now,
+            "nbf": now,
+            "exp": now + 600,
+            "scope": "",
+        }
         return Signer(self.key, self.key_id, self.issuer).sign(whole | claims)
 
     def jwks(self) -> list[dict[str, str]]:

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_pool import Default
-from google.protobuf.message_factory import GetMessageClass
-
 from assistant.chat.v1 import chat_pb2
 from assistant.generation.v1 import generation_pb2
 from assistant.identity.v1 import identity_pb2
 from assistant.knowledge.v1 import knowledge_pb2
 from assistant.media.v1 import media_pb2
 from assistant.session.v1 import session_pb2
+from google.api import httpbody_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message_factory import GetMessageClass
+
 from chassis.access import Audience, Policy
 from chassis.auth import Authenticator, Revocations
 from chassis.boundary import Boundary
@@ -36,7 +37,6 @@ from chassis.health import Health
 from chassis.keys import KeySet
 from chassis.serve import serving
 from chassis.tokens import USER_TOKEN, Verifier
-from google.api import httpbody_pb2
 
 LARGE = 300_000  # bytes of an answer that is far larger than a connection's buffer at the edge
 QUIET_SECONDS = 16  # longer than Envoy's default timeout of a route
@@ -80,7 +80,9 @@ def _context(seen: Seen, keys: KeySet) -> Mapping[str, Behaviour]:
         return identity_pb2.GetServerInfoResponse(server_name="edge test", version="0.1.0")
 
     async def get_jwks(request: Any, context: Any) -> Any:
-        return httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps({"keys": keys.to_jwks()}).encode())
+        return httpbody_pb2.HttpBody(
+            content_type="application/json", data=json.dumps({"keys": keys.to_jwks()}).encode()
+        )
 
     async def get_session(request: Any, context: Any) -> Any:
         seen.note(context)
@@ -244,5 +246,3 @@ def rooms(folder: Path, keys: KeySet, descriptors: bytes) -> Iterator[Seen]:
         for end in stop:
             end()
         thread.join(10)
-
-

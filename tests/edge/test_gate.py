@@ -192,7 +192,7 @@ async def test_the_request_id_is_made_or_kept_and_always_told_back(
 async def test_a_query_can_name_another_session_so_only_the_decoded_message_may_be_trusted(
     mesh: Mesh, http: httpx.AsyncClient
 ) -> None:
-    """Envoy lets the query win over the path. The room decides on the message, which names the other session."""
+    """Envoy lets the query win over the path. The room decides on the message, which names the other."""
     answer = await http.get("/v1/sessions/s1?session_id=missing", headers=mesh.bearer())
     assert (answer.status_code, from_json(answer).reason) == (404, "SESSION_NOT_FOUND")
 

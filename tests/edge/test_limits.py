@@ -42,7 +42,9 @@ async def test_a_json_body_over_1_mib_is_answered_413(mesh: Mesh, http: httpx.As
 
 @pytest.mark.requirement("EDGE-2")
 @pytest.mark.parametrize(
-    "headers", [{"x-large": "y" * 17_000}, {f"x-{number}": "y" for number in range(70)}], ids=["size", "count"]
+    "headers",
+    [{"x-large": "y" * 17_000}, {f"x-{number}": "y" for number in range(70)}],
+    ids=["size", "count"],
 )
 async def test_too_many_or_too_large_headers_are_answered_431(
     http: httpx.AsyncClient, headers: dict[str, str]
@@ -186,5 +188,3 @@ async def test_a_room_that_is_away_is_said_so_on_every_door() -> None:
     assert (answered.status_code, healthy.status_code) == (503, 503)
     assert from_json(answered) == native
     assert (native.code, native.reason) == (14, "PEER_UNAVAILABLE")
-
-
