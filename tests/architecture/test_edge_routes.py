@@ -1,4 +1,4 @@
-"""The edge's configuration and the contract say the same: which calls are public, whose they are, how long they may take."""
+"""The edge and the contract say the same: which calls are public, whose they are, how long they may take."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _ROUTE = re.compile(
 )
 _STATUS = re.compile(
     r'key: grpc-status, value: "(\d+)"\}\}\n.*key: grpc-message, value: "([^"]+)"\}\}\n'
-    r".*key: grpc-status-details-bin, value: (\S+)\}\}(?s:(.*?))code: (\d+)\n +message: \"([^\"]+)\"(?s:(.*?))"
-    r"reason: (\w+)\n +domain: (\S+)"
+    r".*key: grpc-status-details-bin, value: (\S+)\}\}(?s:(.*?))code: (\d+)\n"
+    r" +message: \"([^\"]+)\"(?s:(.*?))reason: (\w+)\n +domain: (\S+)"
 )
 
 
@@ -119,13 +119,14 @@ def test_the_gate_is_open_for_the_open_calls_alone() -> None:
 def test_the_edge_says_each_failure_in_the_same_words_on_every_door() -> None:
     found = _STATUS.findall(CONFIG)
     assert len(found) == 12
+    reasons = set(error_pb2.ErrorReason.keys())
     for code, message, packed, _, json_code, json_message, _, reason, domain in found:
         status = Status.FromString(base64.b64decode(packed + "=" * (-len(packed) % 4)))
         info = ErrorInfo()
         assert status.details[0].Unpack(info)
         assert (str(status.code), status.message) == (code, message) == (json_code, json_message)
         assert (info.reason, info.domain) == (reason, domain) == (reason, "assistant.mesh")
-        assert f"ERROR_REASON_{reason}" in error_pb2.ErrorReason.keys()
+        assert f"ERROR_REASON_{reason}" in reasons
 
 
 def test_each_place_of_the_configuration_is_explained() -> None:

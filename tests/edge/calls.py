@@ -47,7 +47,7 @@ def from_json(response: httpx.Response) -> Failure:
 
 def from_grpc(error: grpc.aio.AioRpcError) -> Failure:
     """The failure of the native door; the status and its details have to say the same."""
-    found = {key: value for key, value in (*error.initial_metadata(), *error.trailing_metadata())}
+    found = dict((*error.initial_metadata(), *error.trailing_metadata()))
     details = found[DETAILS]
     assert isinstance(details, bytes)
     failure = from_status(Status.FromString(details))
@@ -59,7 +59,7 @@ async def native(
     channel: grpc.aio.Channel, method: str, headers: Mapping[str, str], request: bytes = b""
 ) -> bytes:
     """Call a method with bytes and answer its bytes, through a stub that knows no types."""
-    call = channel.unary_unary(method)
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
     answer: bytes = await call(request, metadata=tuple(headers.items()), timeout=10)
     return answer
 

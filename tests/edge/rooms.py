@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from assistant.identity.v1 import identity_pb2
 from assistant.knowledge.v1 import knowledge_pb2
 from assistant.media.v1 import media_pb2
 from assistant.session.v1 import session_pb2
-from google.api import httpbody_pb2
+from google.api import httpbody_pb2  # type: ignore[import-untyped]
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message_factory import GetMessageClass
@@ -60,7 +61,7 @@ class Seen:
 
     def note(self, context: Any) -> None:
         """Keep the metadata of a call."""
-        self.metadata.append({key: value for key, value in context.invocation_metadata()})
+        self.metadata.append(dict(context.invocation_metadata()))
 
 
 def domain(room: str) -> str:
@@ -226,12 +227,12 @@ def rooms(folder: Path, keys: KeySet, descriptors: bytes) -> Iterator[Seen]:
     """Serve context, llm and media on ``<folder>/<room>.sock`` while the block runs."""
     seen = Seen()
     started = threading.Event()
-    stop: list[Callable[[], None]] = []
+    stop: list[Callable[[], object]] = []
 
     async def main() -> None:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(ended.set))
+        stop.append(partial(loop.call_soon_threadsafe, ended.set))
         async with AsyncExitStack() as stack:
             await _serve(folder, keys, descriptors, seen, stack)
             started.set()

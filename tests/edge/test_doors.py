@@ -1,4 +1,4 @@
-"""Native gRPC, grpc-web, JSON and SSE through the real Envoy: the same calls, the same answers, the same failures."""
+"""Native gRPC, grpc-web, JSON and SSE through the real Envoy: same calls, same answers, same failures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from tests.edge.conftest import Mesh
 from tests.edge.rooms import LARGE, QUIET_SECONDS, domain
 
 pytestmark = pytest.mark.slow
+MESSAGE_ID = "5f0f2a68-0a5e-4d0c-9a59-0d3c2b9f7a11"
 MESSAGE = {
     "sessionId": "s1",
-    "clientMessageId": "5f0f2a68-0a5e-4d0c-9a59-0d3c2b9f7a11",
+    "clientMessageId": MESSAGE_ID,
     "parts": [{"text": "hello"}],
 }
 CANCEL = "/v1/sessions/s1/turns/t1:cancel"
@@ -32,7 +33,7 @@ NOT_FOUND = Failure(code=5, message="No such session.", reason="SESSION_NOT_FOUN
 
 def _message(text: str) -> chat_pb2.NewMessage:
     part = message_pb2.Part(text=text)
-    return chat_pb2.NewMessage(session_id="s1", client_message_id=MESSAGE["clientMessageId"], parts=[part])
+    return chat_pb2.NewMessage(session_id="s1", client_message_id=MESSAGE_ID, parts=[part])
 
 
 @pytest.mark.requirement("EDGE-1")
@@ -63,6 +64,7 @@ async def test_a_native_bidi_stream_answers_frame_by_frame(mesh: Mesh, channel: 
     for word in ("one", "two", "three"):
         await call.write(chat_pb2.ChatRequest(message=_message(word)))
         answer = await asyncio.wait_for(call.read(), 5)  # before the next frame is written
+        assert isinstance(answer, chat_pb2.ChatResponse)
         heard.append(answer.event.text_delta.text)
     await call.done_writing()
 

@@ -202,9 +202,11 @@ async def test_reflection_is_for_signed_in_callers(mesh: Mesh, channel: grpc.aio
     ask = b"\x3a\x01*"  # ServerReflectionRequest{list_services: "*"}
     for version in ("v1", "v1alpha"):
         method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
-        call = channel.stream_stream(method)(metadata=tuple(mesh.bearer().items()), timeout=10)
+        ask_on: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+        call = ask_on(metadata=tuple(mesh.bearer().items()), timeout=10)
         await call.write(ask)
-        answer: bytes = await call.read()
+        answer = await call.read()
+        assert isinstance(answer, bytes)
         await call.done_writing()
         assert b"assistant.chat.v1.ChatService" in answer
         assert (await native_failure(channel, method, {}, ask)).reason == "TOKEN_MISSING"
