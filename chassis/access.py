@@ -20,7 +20,10 @@ class Audience(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """One method's row. `deadline` caps the call (None: a long stream); `served=False` answers NOT_SERVED."""
+    """One method's row. `deadline` caps the call (None: a long stream); `served=False` answers NOT_SERVED.
+
+    `callers` names the rooms that may call a ROOM method, or a USER method beside the people it is for.
+    """
 
     audience: Audience
     deadline: timedelta | None

@@ -126,10 +126,15 @@ class Crossing:
 
     async def _cross(self, context: Context, run: Callable[[Identify], Awaitable[Any]]) -> Any:
         metadata = tuple(context.invocation_metadata() or ())
-        record = Record(request_id=_request_id(metadata))
+        given = _request_id(metadata)
+        record = Record(request_id=given or ids.uuid())
 
         async def identify() -> None:
-            await context.send_initial_metadata(((REQUEST_ID, record.request_id),))
+            own = ((REQUEST_ID, record.request_id),)
+            if given and not self.inner.response_streaming:
+                context.set_trailing_metadata(own)  # free; headers ahead of one answer cost it 60 µs
+            else:
+                await context.send_initial_metadata(own)
 
         with self._boundary.recorded(self._method, record):
             try:
@@ -222,11 +227,11 @@ async def _refused(requests: AsyncIterator[bytes], context: Context) -> AsyncIte
 UNKNOWN: Handler = grpc.stream_stream_rpc_method_handler(_refused)
 
 
-def _request_id(metadata: Metadata) -> str:
+def _request_id(metadata: Metadata) -> str | None:
     for key, value in metadata:
         if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
             return value
-    return ids.uuid()
+    return None
 
 
 def _kind(caller: Caller | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from chassis.clock import Clock
@@ -54,7 +55,7 @@ async def bring_forward(database: Database, migrations: Sequence[Migration], clo
         raise ValueError("migrations must have rising versions")
     await database.write("schema", lambda: _check_known(database.engine, frozenset(versions)))
     for migration in migrations:
-        await database.write("schema", lambda step=migration: _apply(database.engine, step, clock.now_us()))  # type: ignore[misc]
+        await database.write("schema", partial(_apply, database.engine, migration, clock.now_us()))
 
 
 def _open_ledger(engine: Engine) -> Unit[None]:

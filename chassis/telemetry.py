@@ -117,7 +117,7 @@ class _Text(_Lines):
     def format(self, record: logging.LogRecord) -> str:
         fields = self.fields(record)
         trace = fields.pop("traceback", None)
-        facts = " ".join(f"{key}={_one_line(value)}" for key, value in fields.items())
+        facts = " ".join(f"{key}={_one_line(value)}" for key, value in fields.items() if value != "")
         moment, message = self.moment(record)[11:23], scrub(record.getMessage())
         head = f"{moment} {record.levelname:<7} {self._room:<16} {message}"
         return "\n".join(part for part in (f"{head} {facts}".rstrip(), trace) if isinstance(part, str))

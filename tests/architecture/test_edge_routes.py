@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from assistant.error.v1 import error_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+
+from assistant.error.v1 import error_pb2
+from chassis.access import Audience
+from context_svc import access as context_access
+from llm_svc import access as llm_access
+from media_svc import access as media_access
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = (REPOSITORY / "envoy" / "envoy.yaml").read_text("utf-8")
@@ -114,6 +119,23 @@ def test_the_gate_is_open_for_the_open_calls_alone() -> None:
     assert set(open_paths) == expected
     closed = re.findall(r"prefix: (\S+)\}, requires: ", rules)
     assert closed == ["/v1/", "/assistant.", "/grpc.", "/mcp"]
+
+
+@pytest.mark.requirement("EDGE-1")
+def test_the_rooms_let_in_whom_the_edge_lets_through() -> None:
+    policies = {**context_access.PUBLIC, **llm_access.POLICIES, **media_access.POLICIES}
+    people = {path for path, row in policies.items() if row.audience in (Audience.OPEN, Audience.USER)}
+    anyone = {path for path, row in policies.items() if row.audience is Audience.OPEN}
+    assert people == set(PUBLIC)
+    assert {path.rpartition("/")[2] for path in anyone} == set(OPEN)
+
+
+@pytest.mark.parametrize("path", sorted(PUBLIC))
+def test_a_room_gives_up_no_later_than_the_edge(path: str) -> None:
+    policies = {**context_access.PUBLIC, **llm_access.POLICIES, **media_access.POLICIES}
+    deadline, (_, action) = policies[path].deadline, _routes()[path]
+    seconds = int(action.partition("timeout: ")[2].partition("s")[0])
+    assert seconds == 0 if deadline is None else seconds >= deadline.total_seconds()
 
 
 def test_the_edge_says_each_failure_in_the_same_words_on_every_door() -> None:

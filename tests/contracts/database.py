@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Sequence
+from functools import partial
 
 import pytest
 
@@ -100,8 +101,10 @@ class DatabaseContract:
         assert (row["literal"], row["twice"]) == (":no", 42)
 
     async def test_one_failing_unit_of_64_fails_alone(self, notes: Database) -> None:
-        units = [notes.write(f"s{n % 8}", lambda n=n: add_then_refuse("n13") if n == 13 else add(f"n{n}")) for n in range(64)]  # type: ignore[misc]  # fmt: skip
-        results = await outcomes(units)
+        def unit(n: int) -> Unit[str]:
+            return add_then_refuse("n13") if n == 13 else add(f"n{n}")
+
+        results = await outcomes([notes.write(f"s{n % 8}", partial(unit, n)) for n in range(64)])
         assert [n for n, result in enumerate(results) if isinstance(result, Refused)] == [13]
         assert await notes.read(count) == 63
         assert await notes.read(lambda: find("n13")) == []
@@ -152,13 +155,13 @@ class DatabaseContract:
         async def read_often() -> list[int]:
             return [await notes.read(count) for _ in range(50)]
 
-        writers = [notes.write(f"p{n}", lambda n=n: add_pair(str(n))) for n in range(50)]  # type: ignore[misc]
+        writers = [notes.write(f"p{n}", partial(add_pair, str(n))) for n in range(50)]
         readings = asyncio.gather(*(read_often() for _ in range(4)))
         await asyncio.gather(*writers)
         assert [total for each in await readings for total in each if total % 2] == []
 
     async def test_a_read_cannot_write(self, notes: Database) -> None:
-        with pytest.raises(Exception, match="(?i)read-?only"):
+        with pytest.raises(Exception, match=r"(?i)read-?only"):
             await notes.read(lambda: add("a"))
         assert await notes.read(count) == 0
         assert await notes.write("a", lambda: add("a")) == "a"
@@ -176,7 +179,7 @@ class DatabaseContract:
         assert await notes.read(count) == 1
 
     async def test_a_full_queue_refuses_and_loses_nothing_it_took(self, notes: Database) -> None:
-        results = await outcomes([notes.write(f"s{n}", lambda n=n: add(f"n{n}")) for n in range(600)])  # type: ignore[misc]
+        results = await outcomes([notes.write(f"s{n}", partial(add, f"n{n}")) for n in range(600)])
         refused = [result for result in results if isinstance(result, StoreUnavailable)]
         assert len(refused) == 600 - 512
         assert await notes.read(count) == 512
@@ -184,7 +187,7 @@ class DatabaseContract:
     async def test_what_was_queued_is_kept_when_the_store_is_closed(self, database_place: Place) -> None:
         async with engines.connect(database_place.url, schema=database_place.schema) as opened:
             await opened.migrate([NOTES])
-            work = [asyncio.ensure_future(opened.write(f"s{n}", lambda n=n: add(f"n{n}"))) for n in range(20)]  # type: ignore[misc]
+            work = [asyncio.ensure_future(opened.write(f"s{n}", partial(add, f"n{n}"))) for n in range(20)]
             await asyncio.sleep(0)
         assert await outcomes(work) == [f"n{n}" for n in range(20)]
         async with engines.connect(database_place.url, schema=database_place.schema) as opened:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from chassis.database import Database
@@ -10,6 +8,6 @@ from tests.contracts.database import NOTES, DatabaseContract
 
 class TestDatabase(DatabaseContract):
     @pytest.fixture
-    async def notes(self, database: Database) -> AsyncIterator[Database]:
+    async def notes(self, database: Database) -> Database:
         await database.migrate([NOTES])
-        yield database
+        return database

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.api import httpbody_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message_factory import GetMessageClass
+
 from assistant.chat.v1 import chat_pb2
 from assistant.generation.v1 import generation_pb2
 from assistant.identity.v1 import identity_pb2
 from assistant.knowledge.v1 import knowledge_pb2
 from assistant.media.v1 import media_pb2
 from assistant.session.v1 import session_pb2
-from google.api import httpbody_pb2  # type: ignore[import-untyped]
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_pool import Default
-from google.protobuf.message_factory import GetMessageClass
-
 from chassis.access import Audience, Policy
 from chassis.auth import Authenticator, Revocations
 from chassis.boundary import Boundary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from chassis.testing import socket_directory
+from mesh import edge
+from mesh.places import places
+from mesh.settings import MeshSettings
 from tests.edge import proxy
 from tests.edge.conftest import Mesh
 
@@ -28,6 +32,17 @@ def test_envoy_accepts_the_configuration_for_one_machine_and_for_a_cluster() -> 
     )
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["local", "cluster"]
+
+
+@pytest.mark.requirement("EDGE-3")
+def test_envoy_accepts_what_a_start_on_this_machine_writes() -> None:
+    with socket_directory() as folder:
+        where = places(folder, runtime=None)
+        where.make()
+        written = edge.write(MeshSettings(), where)
+        assert proxy.validate(written).returncode == 0
+    asked = set(re.findall(r"\$\{([A-Z_]+)\}", proxy.CONFIG.read_text("utf-8")))
+    assert asked == set(edge.values(MeshSettings(), where)) == set(proxy.local_values(folder, 1))
 
 
 @pytest.mark.parametrize(
@@ -60,5 +75,5 @@ def test_an_edge_that_starts_without_a_web_root_still_answers_calls(tmp_path: Pa
     with socket_directory() as folder:
         values = proxy.local_values(mesh.folder, proxy.free_port())
         values |= {"ADMIN_SOCKET": str(folder / "admin.sock"), "WEB_ROOT": str(tmp_path / "none")}
-        with proxy.envoy(folder, values) as edge:
-            assert edge.ask_admin("/ready").status_code == 200
+        with proxy.envoy(folder, values) as running:
+            assert running.ask_admin("/ready").status_code == 200

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 import grpc
 import httpx
 import pytest
+
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.generation.v1 import generation_pb2, generation_pb2_grpc
 from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2, session_pb2_grpc
-
 from tests.edge.calls import Failure, browser, events, from_grpc, from_json
 from tests.edge.conftest import Mesh
 from tests.edge.rooms import LARGE, QUIET_SECONDS, domain

@@ -1,4 +1,4 @@
-"""A small service of all four kinds, with one rule of the contract on its message, for tests of the chassis."""
+"""A small service of all four kinds, with one rule of the contract on its message."""
 
 from __future__ import annotations
 
@@ -49,12 +49,14 @@ _pool.Add(_described())
 Word: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("chassis.test.v1.Word"))
 
 
-def policies(audience: Audience = Audience.OPEN, deadline: timedelta | None = timedelta(seconds=5), **more: Any) -> dict[str, Policy]:  # fmt: skip
+def policies(
+    audience: Audience = Audience.OPEN, deadline: timedelta | None = timedelta(seconds=5), **more: Any
+) -> dict[str, Policy]:
     return dict.fromkeys(METHODS, Policy(audience=audience, deadline=deadline, **more))
 
 
 class Echo:
-    """What a word makes the service do: ``boom``, ``refuse``, ``wait``, ``wrong`` (an answer of no known kind)."""
+    """What a word makes the service do: ``boom``, ``refuse``, ``wait``, ``wrong``, ``bytes``, ``late``."""
 
     def __init__(self) -> None:
         self.calls: list[call.Call] = []

@@ -22,9 +22,11 @@ from chassis.testing import Everyone, eventually, serve_for_test
 from chassis.validation import violations
 from tests.interaction.chassis.echo import (
     BIDI,
+    CLIENT,
     METHODS,
     SECRET,
     SERVER,
+    SERVICE,
     UNARY,
     Echo,
     ask,
@@ -88,7 +90,9 @@ async def test_every_kind_of_call_is_answered(channel: grpc.aio.Channel, method:
 @pytest.mark.requirement("SAFE-4")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("trouble", ["boom", "wrong", "late"])
-async def test_the_text_of_a_fault_never_leaves(channel: grpc.aio.Channel, method: str, trouble: str, lines: io.StringIO) -> None:  # fmt: skip
+async def test_the_text_of_a_fault_never_leaves(
+    channel: grpc.aio.Channel, method: str, trouble: str, lines: io.StringIO
+) -> None:
     error = await failing(channel, method, word(trouble))
     assert error.code() is grpc.StatusCode.INTERNAL
     assert error.details() == "Internal error."
@@ -98,7 +102,9 @@ async def test_the_text_of_a_fault_never_leaves(channel: grpc.aio.Channel, metho
 
 
 @pytest.mark.requirement("SAFE-2")
-async def test_a_fault_is_logged_with_its_traceback_and_without_credentials(channel: grpc.aio.Channel, lines: io.StringIO) -> None:  # fmt: skip
+async def test_a_fault_is_logged_with_its_traceback_and_without_credentials(
+    channel: grpc.aio.Channel, lines: io.StringIO
+) -> None:
     error = await failing(channel, UNARY, word("boom"))
     faults = [line for line in map(json.loads, lines.getvalue().splitlines()) if line["level"] == "ERROR"]
     assert len(faults) == 1
@@ -185,11 +191,17 @@ async def test_a_long_stream_has_no_deadline(echo: Echo) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("sent", "kept"), [("device-7_abc", True), ("short", False), ("x" * 65, False), ("bad id!!", False)])  # fmt: skip
-async def test_the_request_id_is_the_clients_if_it_has_the_form(channel: grpc.aio.Channel, echo: Echo, method: str, sent: str, kept: bool) -> None:  # fmt: skip
-    begun = start(channel, method, word("a"), metadata=(("x-request-id", sent),))
-    returned = dict(await begun.initial_metadata())["x-request-id"]
-    await begun.code()
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("device-7_abc", True), ("short", False), ("x" * 65, False), ("bad id!!", False)]
+)
+async def test_the_request_id_is_the_clients_if_it_has_the_form(
+    channel: grpc.aio.Channel, echo: Echo, method: str, sent: str, kept: bool
+) -> None:
+    async with streaming(start(channel, method, word("a"), metadata=(("x-request-id", sent),))) as begun:
+        if kept and method in (UNARY, CLIENT):
+            returned = dict(await asyncio.wait_for(begun.trailing_metadata(), SOON))["x-request-id"]
+        else:
+            returned = dict(await asyncio.wait_for(begun.initial_metadata(), SOON))["x-request-id"]
     assert (returned == sent) is kept
     assert echo.calls[0].request_id == returned
 
@@ -207,7 +219,7 @@ async def test_an_unknown_method_and_a_declared_one_answer_alike(echo: Echo) -> 
     async with serve_for_test(echo.register, policies=policies(served=False)) as channel:
         declared = from_rpc_error(await failing(channel, UNARY, word("a")))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/chassis.test.v1.EchoService/Nothing")(b"")
+            await ask(channel, f"/{SERVICE}/Nothing", word("a"))
     assert declared.reason == from_rpc_error(caught.value).reason == "NOT_SERVED"
     assert echo.calls == []
 
@@ -219,7 +231,14 @@ async def test_an_operators_method_is_refused_over_the_network(echo: Echo, socke
         port = free.getsockname()[1]
     bound = boundary(policies=policies(Audience.LOCAL))
     addresses = [f"unix:{socket_dir}/o.sock", f"127.0.0.1:{port}"]
-    async with serving(addresses=addresses, services=[echo.register], service_names=[], boundary=bound, health=Health(), grace=timedelta(0)):  # fmt: skip
+    async with serving(
+        addresses=addresses,
+        services=[echo.register],
+        service_names=[],
+        boundary=bound,
+        health=Health(),
+        grace=timedelta(0),
+    ):
         async with grpc.aio.insecure_channel(addresses[0]) as local:
             assert await ask(local, UNARY, word("a")) == ["a"]
         async with grpc.aio.insecure_channel(addresses[1]) as network:
@@ -231,11 +250,20 @@ async def test_an_operators_method_is_refused_over_the_network(echo: Echo, socke
 async def test_leaving_a_stream_cancels_its_handler(
     channel: grpc.aio.Channel, echo: Echo, method: str
 ) -> None:
-    async with streaming(start(channel, method, word("wait"))) as begun:
-        reading = asyncio.ensure_future(begun.read())
+    begun = start(channel, method, word("wait"))
+    async with streaming(begun):
         await asyncio.wait_for(echo.started.wait(), SOON)
-        reading.cancel()
     await asyncio.wait_for(echo.cancelled.wait(), SOON)
+    assert begun.cancelled()
+
+
+async def test_a_merely_dropped_stream_is_why(channel: grpc.aio.Channel, echo: Echo) -> None:
+    """The fact `streaming` rests on: when this fails, grpc.aio has learned to cancel, and it may go."""
+    begun = start(channel, SERVER, word("wait"))
+    await asyncio.wait_for(echo.started.wait(), SOON)
+    assert await ask(channel, UNARY, word("a")) == ["a"]
+    assert not echo.cancelled.is_set()
+    begun.cancel()
 
 
 @pytest.mark.parametrize("method", [SERVER, BIDI])
@@ -255,7 +283,9 @@ async def test_a_stream_that_fails_at_once_answers_with_a_bare_status(channel: g
 
 
 @pytest.mark.requirement("SAFE-2")
-async def test_one_line_is_logged_per_call_and_none_of_its_content(channel: grpc.aio.Channel, lines: io.StringIO) -> None:  # fmt: skip
+async def test_one_line_is_logged_per_call_and_none_of_its_content(
+    channel: grpc.aio.Channel, lines: io.StringIO
+) -> None:
     await ask(channel, UNARY, word("canary-51"), metadata=(("x-request-id", "req-12345"),))
     await failing(channel, SERVER, word("canary-52 refuse"))
     await failing(channel, UNARY, word("canary-53" * 10))

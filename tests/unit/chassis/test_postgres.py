@@ -39,7 +39,8 @@ class TestServer:
             return number
 
         other = postgres_database.write("b", lambda: add("b"))
-        assert await asyncio.gather(postgres_database.write("a", racing), other) == [1, "b"]
+        number, added = await asyncio.gather(postgres_database.write("a", racing), other)
+        assert (number, added) == (1, "b")
         assert tries == ATTEMPTS
 
     async def test_a_race_lost_five_times_is_given_up(self, postgres_database: PostgresDatabase) -> None:

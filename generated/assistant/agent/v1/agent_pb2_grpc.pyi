@@ -6,22 +6,7 @@ Actions: what the agent can do besides talking, and the jobs that outlive a turn
 from assistant.agent.v1 import agent_pb2 as _agent_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,81 +14,55 @@ GRPC_VERSION: str
 class AgentServiceStub:
     """What the agent can do, for the signed-in person."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
-    ListCapabilities: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListCapabilitiesRequest, _agent_pb2.ListCapabilitiesResponse]
-    """Lists the actions that turns of this person can use, with their schemas."""
-    ExecuteAction: _grpc.UnaryStreamMultiCallable[_agent_pb2.ExecuteActionRequest, _agent_pb2.ExecuteActionResponse]
-    """Runs one action directly, as a turn of one given call without a model step: same log, approval,
-    idempotency and receipt. With `follow` the stream goes on to the end of the turn. Fails with
-    ACTION_NOT_FOUND, ARGUMENTS_INVALID, SESSION_NOT_FOUND, SESSION_ENDED and IDEMPOTENCY_KEY_REUSED.
-    """
-    ListJobs: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListJobsRequest, _agent_pb2.ListJobsResponse]
-    """Lists what runs or will run in the background: reminders, follow-up work of actions, housekeeping
-    of the person's own content.
-    """
-    CancelJob: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CancelJobRequest, _agent_pb2.CancelJobResponse]
-    """Cancels a job. Cancelling one that is over changes nothing. Fails with JOB_NOT_FOUND."""
-
-@_typing.type_check_only
-class AgentServiceAsyncStub(AgentServiceStub):
-    """What the agent can do, for the signed-in person."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListCapabilities: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListCapabilitiesRequest, _agent_pb2.ListCapabilitiesResponse]  # type: ignore[assignment]
+    ListCapabilities: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListCapabilitiesRequest, _agent_pb2.ListCapabilitiesResponse]
     """Lists the actions that turns of this person can use, with their schemas."""
-    ExecuteAction: _aio.UnaryStreamMultiCallable[_agent_pb2.ExecuteActionRequest, _agent_pb2.ExecuteActionResponse]  # type: ignore[assignment]
+    ExecuteAction: _aio.UnaryStreamMultiCallable[_agent_pb2.ExecuteActionRequest, _agent_pb2.ExecuteActionResponse]
     """Runs one action directly, as a turn of one given call without a model step: same log, approval,
     idempotency and receipt. With `follow` the stream goes on to the end of the turn. Fails with
     ACTION_NOT_FOUND, ARGUMENTS_INVALID, SESSION_NOT_FOUND, SESSION_ENDED and IDEMPOTENCY_KEY_REUSED.
     """
-    ListJobs: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListJobsRequest, _agent_pb2.ListJobsResponse]  # type: ignore[assignment]
+    ListJobs: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListJobsRequest, _agent_pb2.ListJobsResponse]
     """Lists what runs or will run in the background: reminders, follow-up work of actions, housekeeping
     of the person's own content.
     """
-    CancelJob: _aio.UnaryUnaryMultiCallable[_agent_pb2.CancelJobRequest, _agent_pb2.CancelJobResponse]  # type: ignore[assignment]
+    CancelJob: _aio.UnaryUnaryMultiCallable[_agent_pb2.CancelJobRequest, _agent_pb2.CancelJobResponse]
     """Cancels a job. Cancelling one that is over changes nothing. Fails with JOB_NOT_FOUND."""
 
-class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
+class AgentServiceServicer:
     """What the agent can do, for the signed-in person."""
 
-    @_abc_1.abstractmethod
     def ListCapabilities(
         self,
         request: _agent_pb2.ListCapabilitiesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.ListCapabilitiesResponse, _abc.Awaitable[_agent_pb2.ListCapabilitiesResponse]]:
+        context: _aio.ServicerContext[_agent_pb2.ListCapabilitiesRequest, _abc.Awaitable[_agent_pb2.ListCapabilitiesResponse]],
+    ) -> _abc.Awaitable[_agent_pb2.ListCapabilitiesResponse]:
         """Lists the actions that turns of this person can use, with their schemas."""
 
-    @_abc_1.abstractmethod
     def ExecuteAction(
         self,
         request: _agent_pb2.ExecuteActionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ExecuteActionResponse], _abc.AsyncIterator[_agent_pb2.ExecuteActionResponse]]:
+        context: _aio.ServicerContext[_agent_pb2.ExecuteActionRequest, _abc.AsyncIterator[_agent_pb2.ExecuteActionResponse]],
+    ) -> _abc.AsyncIterator[_agent_pb2.ExecuteActionResponse]:
         """Runs one action directly, as a turn of one given call without a model step: same log, approval,
         idempotency and receipt. With `follow` the stream goes on to the end of the turn. Fails with
         ACTION_NOT_FOUND, ARGUMENTS_INVALID, SESSION_NOT_FOUND, SESSION_ENDED and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def ListJobs(
         self,
         request: _agent_pb2.ListJobsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.ListJobsResponse, _abc.Awaitable[_agent_pb2.ListJobsResponse]]:
+        context: _aio.ServicerContext[_agent_pb2.ListJobsRequest, _abc.Awaitable[_agent_pb2.ListJobsResponse]],
+    ) -> _abc.Awaitable[_agent_pb2.ListJobsResponse]:
         """Lists what runs or will run in the background: reminders, follow-up work of actions, housekeeping
         of the person's own content.
         """
 
-    @_abc_1.abstractmethod
     def CancelJob(
         self,
         request: _agent_pb2.CancelJobRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.CancelJobResponse, _abc.Awaitable[_agent_pb2.CancelJobResponse]]:
+        context: _aio.ServicerContext[_agent_pb2.CancelJobRequest, _abc.Awaitable[_agent_pb2.CancelJobResponse]],
+    ) -> _abc.Awaitable[_agent_pb2.CancelJobResponse]:
         """Cancels a job. Cancelling one that is over changes nothing. Fails with JOB_NOT_FOUND."""
 
-def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _aio.Server) -> None: ...

@@ -14,22 +14,7 @@ on after any cut, on any door, on another device. Events it has seen are recogni
 from assistant.chat.v1 import chat_pb2 as _chat_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -39,168 +24,87 @@ class ChatServiceStub:
     else answers NOT_FOUND exactly like what never was.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ChatServiceAsyncStub: ...
-    Chat: _grpc.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
-    """The native door: one stream for everything. The client sends `open` first, then messages, answers,
-    cancellations and acknowledgements as they come; the server sends the events of the opened sessions.
-    What is wrong with a frame is answered in-band as `rejected` under its id; the stream stays up. The
-    stream ends with `closed`. Breaking it cancels nothing. Not reachable by JSON or grpc-web: use
-    SendMessage and SubscribeEvents there.
-    """
-    SendMessage: _grpc.UnaryStreamMultiCallable[_chat_pb2.SendMessageRequest, _chat_pb2.SendMessageResponse]
-    """Sends one message. The first frame is the turn's TurnAccepted: from then on the message is durable
-    and will be answered, whatever happens to this call. Repeated with the same `client_message_id` and
-    content it joins the same turn. With `follow` the stream goes on to the end of the turn. Fails with
-    SESSION_NOT_FOUND, SESSION_ENDED, INVALID_FIELD, MEDIA_NOT_FOUND, UNKNOWN_MODEL, TURN_RUNNING (policy
-    REJECT), IDEMPOTENCY_KEY_REUSED (same id, other content), RATE_LIMITED and QUOTA_EXCEEDED.
-    """
-    SendMessageBatch: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SendMessageBatchRequest, _chat_pb2.SendMessageBatchResponse]
-    """Sends up to 100 queued messages of several sessions, as a device does when it is back online. Each
-    has its own outcome; order is kept within a session: after a message that fails for a passing
-    reason the later ones of its session are not tried.
-    """
-    SubscribeEvents: _grpc.UnaryStreamMultiCallable[_chat_pb2.SubscribeEventsRequest, _chat_pb2.SubscribeEventsResponse]
-    """Follows the log of up to 200 named sessions, or of all: one stream per device is enough. Each session
-    is read from its cursor to the end, then live. A cursor inside a cleared or compacted range, or of
-    an older epoch, is answered by one Snapshot, then the events after it. Fails with SESSION_NOT_FOUND,
-    CURSOR_AHEAD and TOO_MANY_STREAMS.
-    """
-    ListEvents: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListEventsRequest, _chat_pb2.ListEventsResponse]
-    """Reads a page of a session's log: the same events as SubscribeEvents, for those who poll. Fails with
-    SESSION_NOT_FOUND and CURSOR_AHEAD.
-    """
-    AckEvents: _grpc.UnaryUnaryMultiCallable[_chat_pb2.AckEventsRequest, _chat_pb2.AckEventsResponse]
-    """Says what this device has shown to the person, so that no push is sent for it. A lower cursor than
-    the stored one changes nothing. Fails with SESSION_NOT_FOUND and CURSOR_AHEAD.
-    """
-    ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListMessagesRequest, _chat_pb2.ListMessagesResponse]
-    """Pages through a session's messages, either way. Fails with SESSION_NOT_FOUND and PAGE_TOKEN_INVALID."""
-    GetMessage: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetMessageRequest, _chat_pb2.GetMessageResponse]
-    """Reads one message. Fails with MESSAGE_NOT_FOUND."""
-    SearchMessages: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SearchMessagesRequest, _chat_pb2.SearchMessagesResponse]
-    """Finds messages by words over all sessions but sealed ones, best first, with what matched. Fails with
-    PAGE_TOKEN_INVALID.
-    """
-    CancelTurn: _grpc.UnaryUnaryMultiCallable[_chat_pb2.CancelTurnRequest, _chat_pb2.CancelTurnResponse]
-    """Stops a turn. A queued turn never starts; a running one stops within 500 ms (1.5 s when another
-    replica runs it) and keeps what was said, marked partial. Cancelling one that is over fails with
-    TURN_OVER, unless this same request cancelled it. Fails with TURN_NOT_FOUND.
-    """
-    RespondToTurn: _grpc.UnaryUnaryMultiCallable[_chat_pb2.RespondToTurnRequest, _chat_pb2.RespondToTurnResponse]
-    """Answers an approval or a question that a turn waits for, from any device, hours later too. One
-    answer wins; the turn is queued again. Fails with TURN_NOT_FOUND, TURN_NOT_WAITING and
-    APPROVAL_MISMATCH.
-    """
-    EditMessage: _grpc.UnaryUnaryMultiCallable[_chat_pb2.EditMessageRequest, _chat_pb2.EditMessageResponse]
-    """Says a message differently: a new message beside the old one, with a turn of its own. The old branch
-    stays. Fails as SendMessage does, and with MESSAGE_NOT_FOUND.
-    """
-    RegenerateTurn: _grpc.UnaryUnaryMultiCallable[_chat_pb2.RegenerateTurnRequest, _chat_pb2.RegenerateTurnResponse]
-    """Asks for another answer to the message of a turn that is over: a new branch, also the way to try a
-    failed turn again. Fails as SendMessage does, and with TURN_NOT_FOUND and TURN_RUNNING.
-    """
-    ImportAnswer: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ImportAnswerRequest, _chat_pb2.ImportAnswerResponse]
-    """Stores a message together with the answer that a device made while offline. Fails as SendMessage does."""
-    RateMessage: _grpc.UnaryUnaryMultiCallable[_chat_pb2.RateMessageRequest, _chat_pb2.RateMessageResponse]
-    """Keeps the person's verdict on an answer. Fails with MESSAGE_NOT_FOUND."""
-    ClearMessages: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ClearMessagesRequest, _chat_pb2.ClearMessagesResponse]
-    """Empties a session for every device and for the next prompt: messages, events, summaries and files
-    go, the sequences do not come back. Running turns are cancelled first. Fails with SESSION_NOT_FOUND.
-    """
-    GetTurnReceipt: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetTurnReceiptRequest, _chat_pb2.GetTurnReceiptResponse]
-    """Reads what a turn used, cost and sent out. Complete once the turn is over. Fails with TURN_NOT_FOUND."""
-
-@_typing.type_check_only
-class ChatServiceAsyncStub(ChatServiceStub):
-    """The conversation of the signed-in person. Every call needs an access token. What belongs to somebody
-    else answers NOT_FOUND exactly like what never was.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Chat: _aio.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
+    Chat: _aio.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
     """The native door: one stream for everything. The client sends `open` first, then messages, answers,
     cancellations and acknowledgements as they come; the server sends the events of the opened sessions.
     What is wrong with a frame is answered in-band as `rejected` under its id; the stream stays up. The
     stream ends with `closed`. Breaking it cancels nothing. Not reachable by JSON or grpc-web: use
     SendMessage and SubscribeEvents there.
     """
-    SendMessage: _aio.UnaryStreamMultiCallable[_chat_pb2.SendMessageRequest, _chat_pb2.SendMessageResponse]  # type: ignore[assignment]
+    SendMessage: _aio.UnaryStreamMultiCallable[_chat_pb2.SendMessageRequest, _chat_pb2.SendMessageResponse]
     """Sends one message. The first frame is the turn's TurnAccepted: from then on the message is durable
     and will be answered, whatever happens to this call. Repeated with the same `client_message_id` and
     content it joins the same turn. With `follow` the stream goes on to the end of the turn. Fails with
     SESSION_NOT_FOUND, SESSION_ENDED, INVALID_FIELD, MEDIA_NOT_FOUND, UNKNOWN_MODEL, TURN_RUNNING (policy
     REJECT), IDEMPOTENCY_KEY_REUSED (same id, other content), RATE_LIMITED and QUOTA_EXCEEDED.
     """
-    SendMessageBatch: _aio.UnaryUnaryMultiCallable[_chat_pb2.SendMessageBatchRequest, _chat_pb2.SendMessageBatchResponse]  # type: ignore[assignment]
+    SendMessageBatch: _aio.UnaryUnaryMultiCallable[_chat_pb2.SendMessageBatchRequest, _chat_pb2.SendMessageBatchResponse]
     """Sends up to 100 queued messages of several sessions, as a device does when it is back online. Each
     has its own outcome; order is kept within a session: after a message that fails for a passing
     reason the later ones of its session are not tried.
     """
-    SubscribeEvents: _aio.UnaryStreamMultiCallable[_chat_pb2.SubscribeEventsRequest, _chat_pb2.SubscribeEventsResponse]  # type: ignore[assignment]
+    SubscribeEvents: _aio.UnaryStreamMultiCallable[_chat_pb2.SubscribeEventsRequest, _chat_pb2.SubscribeEventsResponse]
     """Follows the log of up to 200 named sessions, or of all: one stream per device is enough. Each session
     is read from its cursor to the end, then live. A cursor inside a cleared or compacted range, or of
     an older epoch, is answered by one Snapshot, then the events after it. Fails with SESSION_NOT_FOUND,
     CURSOR_AHEAD and TOO_MANY_STREAMS.
     """
-    ListEvents: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListEventsRequest, _chat_pb2.ListEventsResponse]  # type: ignore[assignment]
+    ListEvents: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListEventsRequest, _chat_pb2.ListEventsResponse]
     """Reads a page of a session's log: the same events as SubscribeEvents, for those who poll. Fails with
     SESSION_NOT_FOUND and CURSOR_AHEAD.
     """
-    AckEvents: _aio.UnaryUnaryMultiCallable[_chat_pb2.AckEventsRequest, _chat_pb2.AckEventsResponse]  # type: ignore[assignment]
+    AckEvents: _aio.UnaryUnaryMultiCallable[_chat_pb2.AckEventsRequest, _chat_pb2.AckEventsResponse]
     """Says what this device has shown to the person, so that no push is sent for it. A lower cursor than
     the stored one changes nothing. Fails with SESSION_NOT_FOUND and CURSOR_AHEAD.
     """
-    ListMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListMessagesRequest, _chat_pb2.ListMessagesResponse]  # type: ignore[assignment]
+    ListMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListMessagesRequest, _chat_pb2.ListMessagesResponse]
     """Pages through a session's messages, either way. Fails with SESSION_NOT_FOUND and PAGE_TOKEN_INVALID."""
-    GetMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetMessageRequest, _chat_pb2.GetMessageResponse]  # type: ignore[assignment]
+    GetMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetMessageRequest, _chat_pb2.GetMessageResponse]
     """Reads one message. Fails with MESSAGE_NOT_FOUND."""
-    SearchMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.SearchMessagesRequest, _chat_pb2.SearchMessagesResponse]  # type: ignore[assignment]
+    SearchMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.SearchMessagesRequest, _chat_pb2.SearchMessagesResponse]
     """Finds messages by words over all sessions but sealed ones, best first, with what matched. Fails with
     PAGE_TOKEN_INVALID.
     """
-    CancelTurn: _aio.UnaryUnaryMultiCallable[_chat_pb2.CancelTurnRequest, _chat_pb2.CancelTurnResponse]  # type: ignore[assignment]
+    CancelTurn: _aio.UnaryUnaryMultiCallable[_chat_pb2.CancelTurnRequest, _chat_pb2.CancelTurnResponse]
     """Stops a turn. A queued turn never starts; a running one stops within 500 ms (1.5 s when another
     replica runs it) and keeps what was said, marked partial. Cancelling one that is over fails with
     TURN_OVER, unless this same request cancelled it. Fails with TURN_NOT_FOUND.
     """
-    RespondToTurn: _aio.UnaryUnaryMultiCallable[_chat_pb2.RespondToTurnRequest, _chat_pb2.RespondToTurnResponse]  # type: ignore[assignment]
+    RespondToTurn: _aio.UnaryUnaryMultiCallable[_chat_pb2.RespondToTurnRequest, _chat_pb2.RespondToTurnResponse]
     """Answers an approval or a question that a turn waits for, from any device, hours later too. One
     answer wins; the turn is queued again. Fails with TURN_NOT_FOUND, TURN_NOT_WAITING and
     APPROVAL_MISMATCH.
     """
-    EditMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.EditMessageRequest, _chat_pb2.EditMessageResponse]  # type: ignore[assignment]
+    EditMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.EditMessageRequest, _chat_pb2.EditMessageResponse]
     """Says a message differently: a new message beside the old one, with a turn of its own. The old branch
     stays. Fails as SendMessage does, and with MESSAGE_NOT_FOUND.
     """
-    RegenerateTurn: _aio.UnaryUnaryMultiCallable[_chat_pb2.RegenerateTurnRequest, _chat_pb2.RegenerateTurnResponse]  # type: ignore[assignment]
+    RegenerateTurn: _aio.UnaryUnaryMultiCallable[_chat_pb2.RegenerateTurnRequest, _chat_pb2.RegenerateTurnResponse]
     """Asks for another answer to the message of a turn that is over: a new branch, also the way to try a
     failed turn again. Fails as SendMessage does, and with TURN_NOT_FOUND and TURN_RUNNING.
     """
-    ImportAnswer: _aio.UnaryUnaryMultiCallable[_chat_pb2.ImportAnswerRequest, _chat_pb2.ImportAnswerResponse]  # type: ignore[assignment]
+    ImportAnswer: _aio.UnaryUnaryMultiCallable[_chat_pb2.ImportAnswerRequest, _chat_pb2.ImportAnswerResponse]
     """Stores a message together with the answer that a device made while offline. Fails as SendMessage does."""
-    RateMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.RateMessageRequest, _chat_pb2.RateMessageResponse]  # type: ignore[assignment]
+    RateMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.RateMessageRequest, _chat_pb2.RateMessageResponse]
     """Keeps the person's verdict on an answer. Fails with MESSAGE_NOT_FOUND."""
-    ClearMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.ClearMessagesRequest, _chat_pb2.ClearMessagesResponse]  # type: ignore[assignment]
+    ClearMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.ClearMessagesRequest, _chat_pb2.ClearMessagesResponse]
     """Empties a session for every device and for the next prompt: messages, events, summaries and files
     go, the sequences do not come back. Running turns are cancelled first. Fails with SESSION_NOT_FOUND.
     """
-    GetTurnReceipt: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetTurnReceiptRequest, _chat_pb2.GetTurnReceiptResponse]  # type: ignore[assignment]
+    GetTurnReceipt: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetTurnReceiptRequest, _chat_pb2.GetTurnReceiptResponse]
     """Reads what a turn used, cost and sent out. Complete once the turn is over. Fails with TURN_NOT_FOUND."""
 
-class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
+class ChatServiceServicer:
     """The conversation of the signed-in person. Every call needs an access token. What belongs to somebody
     else answers NOT_FOUND exactly like what never was.
     """
 
-    @_abc_1.abstractmethod
     def Chat(
         self,
-        request_iterator: _MaybeAsyncIterator[_chat_pb2.ChatRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatResponse], _abc.AsyncIterator[_chat_pb2.ChatResponse]]:
+        request_iterator: _abc.AsyncIterator[_chat_pb2.ChatRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_chat_pb2.ChatRequest], _abc.AsyncIterator[_chat_pb2.ChatResponse]],
+    ) -> _abc.AsyncIterator[_chat_pb2.ChatResponse]:
         """The native door: one stream for everything. The client sends `open` first, then messages, answers,
         cancellations and acknowledgements as they come; the server sends the events of the opened sessions.
         What is wrong with a frame is answered in-band as `rejected` under its id; the stream stays up. The
@@ -208,12 +112,11 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         SendMessage and SubscribeEvents there.
         """
 
-    @_abc_1.abstractmethod
     def SendMessage(
         self,
         request: _chat_pb2.SendMessageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_chat_pb2.SendMessageResponse], _abc.AsyncIterator[_chat_pb2.SendMessageResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.SendMessageRequest, _abc.AsyncIterator[_chat_pb2.SendMessageResponse]],
+    ) -> _abc.AsyncIterator[_chat_pb2.SendMessageResponse]:
         """Sends one message. The first frame is the turn's TurnAccepted: from then on the message is durable
         and will be answered, whatever happens to this call. Repeated with the same `client_message_id` and
         content it joins the same turn. With `follow` the stream goes on to the end of the turn. Fails with
@@ -221,149 +124,134 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         REJECT), IDEMPOTENCY_KEY_REUSED (same id, other content), RATE_LIMITED and QUOTA_EXCEEDED.
         """
 
-    @_abc_1.abstractmethod
     def SendMessageBatch(
         self,
         request: _chat_pb2.SendMessageBatchRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.SendMessageBatchResponse, _abc.Awaitable[_chat_pb2.SendMessageBatchResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.SendMessageBatchRequest, _abc.Awaitable[_chat_pb2.SendMessageBatchResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.SendMessageBatchResponse]:
         """Sends up to 100 queued messages of several sessions, as a device does when it is back online. Each
         has its own outcome; order is kept within a session: after a message that fails for a passing
         reason the later ones of its session are not tried.
         """
 
-    @_abc_1.abstractmethod
     def SubscribeEvents(
         self,
         request: _chat_pb2.SubscribeEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_chat_pb2.SubscribeEventsResponse], _abc.AsyncIterator[_chat_pb2.SubscribeEventsResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.SubscribeEventsRequest, _abc.AsyncIterator[_chat_pb2.SubscribeEventsResponse]],
+    ) -> _abc.AsyncIterator[_chat_pb2.SubscribeEventsResponse]:
         """Follows the log of up to 200 named sessions, or of all: one stream per device is enough. Each session
         is read from its cursor to the end, then live. A cursor inside a cleared or compacted range, or of
         an older epoch, is answered by one Snapshot, then the events after it. Fails with SESSION_NOT_FOUND,
         CURSOR_AHEAD and TOO_MANY_STREAMS.
         """
 
-    @_abc_1.abstractmethod
     def ListEvents(
         self,
         request: _chat_pb2.ListEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.ListEventsResponse, _abc.Awaitable[_chat_pb2.ListEventsResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.ListEventsRequest, _abc.Awaitable[_chat_pb2.ListEventsResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.ListEventsResponse]:
         """Reads a page of a session's log: the same events as SubscribeEvents, for those who poll. Fails with
         SESSION_NOT_FOUND and CURSOR_AHEAD.
         """
 
-    @_abc_1.abstractmethod
     def AckEvents(
         self,
         request: _chat_pb2.AckEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.AckEventsResponse, _abc.Awaitable[_chat_pb2.AckEventsResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.AckEventsRequest, _abc.Awaitable[_chat_pb2.AckEventsResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.AckEventsResponse]:
         """Says what this device has shown to the person, so that no push is sent for it. A lower cursor than
         the stored one changes nothing. Fails with SESSION_NOT_FOUND and CURSOR_AHEAD.
         """
 
-    @_abc_1.abstractmethod
     def ListMessages(
         self,
         request: _chat_pb2.ListMessagesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.ListMessagesResponse, _abc.Awaitable[_chat_pb2.ListMessagesResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.ListMessagesRequest, _abc.Awaitable[_chat_pb2.ListMessagesResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.ListMessagesResponse]:
         """Pages through a session's messages, either way. Fails with SESSION_NOT_FOUND and PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def GetMessage(
         self,
         request: _chat_pb2.GetMessageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.GetMessageResponse, _abc.Awaitable[_chat_pb2.GetMessageResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.GetMessageRequest, _abc.Awaitable[_chat_pb2.GetMessageResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.GetMessageResponse]:
         """Reads one message. Fails with MESSAGE_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def SearchMessages(
         self,
         request: _chat_pb2.SearchMessagesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.SearchMessagesResponse, _abc.Awaitable[_chat_pb2.SearchMessagesResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.SearchMessagesRequest, _abc.Awaitable[_chat_pb2.SearchMessagesResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.SearchMessagesResponse]:
         """Finds messages by words over all sessions but sealed ones, best first, with what matched. Fails with
         PAGE_TOKEN_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def CancelTurn(
         self,
         request: _chat_pb2.CancelTurnRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.CancelTurnResponse, _abc.Awaitable[_chat_pb2.CancelTurnResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.CancelTurnRequest, _abc.Awaitable[_chat_pb2.CancelTurnResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.CancelTurnResponse]:
         """Stops a turn. A queued turn never starts; a running one stops within 500 ms (1.5 s when another
         replica runs it) and keeps what was said, marked partial. Cancelling one that is over fails with
         TURN_OVER, unless this same request cancelled it. Fails with TURN_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def RespondToTurn(
         self,
         request: _chat_pb2.RespondToTurnRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.RespondToTurnResponse, _abc.Awaitable[_chat_pb2.RespondToTurnResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.RespondToTurnRequest, _abc.Awaitable[_chat_pb2.RespondToTurnResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.RespondToTurnResponse]:
         """Answers an approval or a question that a turn waits for, from any device, hours later too. One
         answer wins; the turn is queued again. Fails with TURN_NOT_FOUND, TURN_NOT_WAITING and
         APPROVAL_MISMATCH.
         """
 
-    @_abc_1.abstractmethod
     def EditMessage(
         self,
         request: _chat_pb2.EditMessageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.EditMessageResponse, _abc.Awaitable[_chat_pb2.EditMessageResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.EditMessageRequest, _abc.Awaitable[_chat_pb2.EditMessageResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.EditMessageResponse]:
         """Says a message differently: a new message beside the old one, with a turn of its own. The old branch
         stays. Fails as SendMessage does, and with MESSAGE_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def RegenerateTurn(
         self,
         request: _chat_pb2.RegenerateTurnRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.RegenerateTurnResponse, _abc.Awaitable[_chat_pb2.RegenerateTurnResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.RegenerateTurnRequest, _abc.Awaitable[_chat_pb2.RegenerateTurnResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.RegenerateTurnResponse]:
         """Asks for another answer to the message of a turn that is over: a new branch, also the way to try a
         failed turn again. Fails as SendMessage does, and with TURN_NOT_FOUND and TURN_RUNNING.
         """
 
-    @_abc_1.abstractmethod
     def ImportAnswer(
         self,
         request: _chat_pb2.ImportAnswerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.ImportAnswerResponse, _abc.Awaitable[_chat_pb2.ImportAnswerResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.ImportAnswerRequest, _abc.Awaitable[_chat_pb2.ImportAnswerResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.ImportAnswerResponse]:
         """Stores a message together with the answer that a device made while offline. Fails as SendMessage does."""
 
-    @_abc_1.abstractmethod
     def RateMessage(
         self,
         request: _chat_pb2.RateMessageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.RateMessageResponse, _abc.Awaitable[_chat_pb2.RateMessageResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.RateMessageRequest, _abc.Awaitable[_chat_pb2.RateMessageResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.RateMessageResponse]:
         """Keeps the person's verdict on an answer. Fails with MESSAGE_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ClearMessages(
         self,
         request: _chat_pb2.ClearMessagesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.ClearMessagesResponse, _abc.Awaitable[_chat_pb2.ClearMessagesResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.ClearMessagesRequest, _abc.Awaitable[_chat_pb2.ClearMessagesResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.ClearMessagesResponse]:
         """Empties a session for every device and for the next prompt: messages, events, summaries and files
         go, the sequences do not come back. Running turns are cancelled first. Fails with SESSION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def GetTurnReceipt(
         self,
         request: _chat_pb2.GetTurnReceiptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_chat_pb2.GetTurnReceiptResponse, _abc.Awaitable[_chat_pb2.GetTurnReceiptResponse]]:
+        context: _aio.ServicerContext[_chat_pb2.GetTurnReceiptRequest, _abc.Awaitable[_chat_pb2.GetTurnReceiptResponse]],
+    ) -> _abc.Awaitable[_chat_pb2.GetTurnReceiptResponse]:
         """Reads what a turn used, cost and sent out. Complete once the turn is over. Fails with TURN_NOT_FOUND."""
 
-def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _aio.Server) -> None: ...

@@ -13,22 +13,7 @@ nothing and gets nothing twice.
 from assistant.context.v1 import context_pb2 as _context_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -42,83 +27,25 @@ class ContextServiceStub:
     SESSION_NOT_FOUND, like one that never was.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ContextServiceAsyncStub: ...
-    GetContext: _grpc.UnaryUnaryMultiCallable[_context_pb2.GetContextRequest, _context_pb2.GetContextResponse]
-    """Reads the items of a scope, whole: a scope holds at most 1,000 keys and 1 MiB, so there are no pages.
-    Expired items are left out. Fails with SESSION_NOT_FOUND and SESSION_SEALED.
-    """
-    UpdateContext: _grpc.UnaryUnaryMultiCallable[_context_pb2.UpdateContextRequest, _context_pb2.UpdateContextResponse]
-    """Merges items into a scope by key: a named key is written, every other key stays. All or nothing, one
-    new version. Asked again with the same `request_id` it writes nothing and answers as the first time.
-    Fails with VERSION_MISMATCH (metadata `current` holds the version to read again),
-    CONTEXT_SOURCE_FORBIDDEN, CONSENT_MISSING, QUOTA_EXCEEDED (keys or bytes of the scope),
-    IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND, SESSION_ENDED and SESSION_SEALED.
-    """
-    DeleteContextItems: _grpc.UnaryUnaryMultiCallable[_context_pb2.DeleteContextItemsRequest, _context_pb2.DeleteContextItemsResponse]
-    """Deletes items by key, by prefix, or both; a key that is not there is no failure. Whatever its source,
-    a person may delete every item: what is deleted is absent from the next prompt. Forgetting one memory
-    is deleting `memory.<id>`, forgetting all of them is the prefix `memory.`. Fails with
-    VERSION_MISMATCH, IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND and SESSION_SEALED.
-    """
-    WatchContext: _grpc.UnaryStreamMultiCallable[_context_pb2.WatchContextRequest, _context_pb2.WatchContextResponse]
-    """Follows one scope from a cursor on: every change, deletion and expiry, in order of version, durable
-    before it is sent. The first frame may be a `snapshot`, which replaces all that the reader holds: it
-    comes when no cursor was given, when the cursor is older than the kept tombstones (30 days), or when
-    a restore changed `log_epoch`. The stream ends with `closed`; a stream that ends without it was cut,
-    and either way the reader opens it again from its last cursor. A phone needs no watch of its own:
-    its event stream carries ContextChanged. Over HTTP the answer is a stream of server-sent events.
-    Fails with SESSION_NOT_FOUND, SESSION_SEALED, CURSOR_AHEAD and TOO_MANY_STREAMS.
-    """
-    GetPreferences: _grpc.UnaryUnaryMultiCallable[_context_pb2.GetPreferencesRequest, _context_pb2.GetPreferencesResponse]
-    """Reads the preferences in force and where each comes from: the layers as they are, their sum, and the
-    layer that won for each field. Fails with SESSION_NOT_FOUND.
-    """
-    UpdatePreferences: _grpc.UnaryUnaryMultiCallable[_context_pb2.UpdatePreferencesRequest, _context_pb2.UpdatePreferencesResponse]
-    """Changes the person's own preferences, which hold for every session that does not say otherwise (a
-    session's own are changed by SessionService.UpdateSession). Takes effect with the next turn. Fails
-    with VERSION_MISMATCH, UNKNOWN_MODEL and IDEMPOTENCY_KEY_REUSED.
-    """
-    ListSuggestions: _grpc.UnaryUnaryMultiCallable[_context_pb2.ListSuggestionsRequest, _context_pb2.ListSuggestionsResponse]
-    """Lists what the assistant learned and proposes, newest first. Fails with PAGE_TOKEN_INVALID."""
-    ResolveSuggestion: _grpc.UnaryUnaryMultiCallable[_context_pb2.ResolveSuggestionRequest, _context_pb2.ResolveSuggestionResponse]
-    """Accepts or dismisses one suggestion. Accepting adds it to the layer SUGGESTION of the preferences,
-    which every choice of the person's own outweighs; a dismissed one does not return. Nothing changes
-    without this call. Asked again with the same `request_id` it answers as the first time. Fails with
-    SUGGESTION_NOT_FOUND and IDEMPOTENCY_KEY_REUSED.
-    """
-
-@_typing.type_check_only
-class ContextServiceAsyncStub(ContextServiceStub):
-    """Context, preferences and suggestions of the signed-in person. Served by context_svc.
-
-    Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
-    REVOCATION_FEED_LOST, INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE, DRAINING and
-    DEADLINE_EXCEEDED; the comments below name only what is added. A session of somebody else is
-    SESSION_NOT_FOUND, like one that never was.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetContext: _aio.UnaryUnaryMultiCallable[_context_pb2.GetContextRequest, _context_pb2.GetContextResponse]  # type: ignore[assignment]
+    GetContext: _aio.UnaryUnaryMultiCallable[_context_pb2.GetContextRequest, _context_pb2.GetContextResponse]
     """Reads the items of a scope, whole: a scope holds at most 1,000 keys and 1 MiB, so there are no pages.
     Expired items are left out. Fails with SESSION_NOT_FOUND and SESSION_SEALED.
     """
-    UpdateContext: _aio.UnaryUnaryMultiCallable[_context_pb2.UpdateContextRequest, _context_pb2.UpdateContextResponse]  # type: ignore[assignment]
+    UpdateContext: _aio.UnaryUnaryMultiCallable[_context_pb2.UpdateContextRequest, _context_pb2.UpdateContextResponse]
     """Merges items into a scope by key: a named key is written, every other key stays. All or nothing, one
     new version. Asked again with the same `request_id` it writes nothing and answers as the first time.
     Fails with VERSION_MISMATCH (metadata `current` holds the version to read again),
     CONTEXT_SOURCE_FORBIDDEN, CONSENT_MISSING, QUOTA_EXCEEDED (keys or bytes of the scope),
     IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND, SESSION_ENDED and SESSION_SEALED.
     """
-    DeleteContextItems: _aio.UnaryUnaryMultiCallable[_context_pb2.DeleteContextItemsRequest, _context_pb2.DeleteContextItemsResponse]  # type: ignore[assignment]
+    DeleteContextItems: _aio.UnaryUnaryMultiCallable[_context_pb2.DeleteContextItemsRequest, _context_pb2.DeleteContextItemsResponse]
     """Deletes items by key, by prefix, or both; a key that is not there is no failure. Whatever its source,
     a person may delete every item: what is deleted is absent from the next prompt. Forgetting one memory
     is deleting `memory.<id>`, forgetting all of them is the prefix `memory.`. Fails with
     VERSION_MISMATCH, IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND and SESSION_SEALED.
     """
-    WatchContext: _aio.UnaryStreamMultiCallable[_context_pb2.WatchContextRequest, _context_pb2.WatchContextResponse]  # type: ignore[assignment]
+    WatchContext: _aio.UnaryStreamMultiCallable[_context_pb2.WatchContextRequest, _context_pb2.WatchContextResponse]
     """Follows one scope from a cursor on: every change, deletion and expiry, in order of version, durable
     before it is sent. The first frame may be a `snapshot`, which replaces all that the reader holds: it
     comes when no cursor was given, when the cursor is older than the kept tombstones (30 days), or when
@@ -127,25 +54,25 @@ class ContextServiceAsyncStub(ContextServiceStub):
     its event stream carries ContextChanged. Over HTTP the answer is a stream of server-sent events.
     Fails with SESSION_NOT_FOUND, SESSION_SEALED, CURSOR_AHEAD and TOO_MANY_STREAMS.
     """
-    GetPreferences: _aio.UnaryUnaryMultiCallable[_context_pb2.GetPreferencesRequest, _context_pb2.GetPreferencesResponse]  # type: ignore[assignment]
+    GetPreferences: _aio.UnaryUnaryMultiCallable[_context_pb2.GetPreferencesRequest, _context_pb2.GetPreferencesResponse]
     """Reads the preferences in force and where each comes from: the layers as they are, their sum, and the
     layer that won for each field. Fails with SESSION_NOT_FOUND.
     """
-    UpdatePreferences: _aio.UnaryUnaryMultiCallable[_context_pb2.UpdatePreferencesRequest, _context_pb2.UpdatePreferencesResponse]  # type: ignore[assignment]
+    UpdatePreferences: _aio.UnaryUnaryMultiCallable[_context_pb2.UpdatePreferencesRequest, _context_pb2.UpdatePreferencesResponse]
     """Changes the person's own preferences, which hold for every session that does not say otherwise (a
     session's own are changed by SessionService.UpdateSession). Takes effect with the next turn. Fails
     with VERSION_MISMATCH, UNKNOWN_MODEL and IDEMPOTENCY_KEY_REUSED.
     """
-    ListSuggestions: _aio.UnaryUnaryMultiCallable[_context_pb2.ListSuggestionsRequest, _context_pb2.ListSuggestionsResponse]  # type: ignore[assignment]
+    ListSuggestions: _aio.UnaryUnaryMultiCallable[_context_pb2.ListSuggestionsRequest, _context_pb2.ListSuggestionsResponse]
     """Lists what the assistant learned and proposes, newest first. Fails with PAGE_TOKEN_INVALID."""
-    ResolveSuggestion: _aio.UnaryUnaryMultiCallable[_context_pb2.ResolveSuggestionRequest, _context_pb2.ResolveSuggestionResponse]  # type: ignore[assignment]
+    ResolveSuggestion: _aio.UnaryUnaryMultiCallable[_context_pb2.ResolveSuggestionRequest, _context_pb2.ResolveSuggestionResponse]
     """Accepts or dismisses one suggestion. Accepting adds it to the layer SUGGESTION of the preferences,
     which every choice of the person's own outweighs; a dismissed one does not return. Nothing changes
     without this call. Asked again with the same `request_id` it answers as the first time. Fails with
     SUGGESTION_NOT_FOUND and IDEMPOTENCY_KEY_REUSED.
     """
 
-class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
+class ContextServiceServicer:
     """Context, preferences and suggestions of the signed-in person. Served by context_svc.
 
     Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
@@ -154,22 +81,20 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
     SESSION_NOT_FOUND, like one that never was.
     """
 
-    @_abc_1.abstractmethod
     def GetContext(
         self,
         request: _context_pb2.GetContextRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.GetContextResponse, _abc.Awaitable[_context_pb2.GetContextResponse]]:
+        context: _aio.ServicerContext[_context_pb2.GetContextRequest, _abc.Awaitable[_context_pb2.GetContextResponse]],
+    ) -> _abc.Awaitable[_context_pb2.GetContextResponse]:
         """Reads the items of a scope, whole: a scope holds at most 1,000 keys and 1 MiB, so there are no pages.
         Expired items are left out. Fails with SESSION_NOT_FOUND and SESSION_SEALED.
         """
 
-    @_abc_1.abstractmethod
     def UpdateContext(
         self,
         request: _context_pb2.UpdateContextRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.UpdateContextResponse, _abc.Awaitable[_context_pb2.UpdateContextResponse]]:
+        context: _aio.ServicerContext[_context_pb2.UpdateContextRequest, _abc.Awaitable[_context_pb2.UpdateContextResponse]],
+    ) -> _abc.Awaitable[_context_pb2.UpdateContextResponse]:
         """Merges items into a scope by key: a named key is written, every other key stays. All or nothing, one
         new version. Asked again with the same `request_id` it writes nothing and answers as the first time.
         Fails with VERSION_MISMATCH (metadata `current` holds the version to read again),
@@ -177,24 +102,22 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
         IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND, SESSION_ENDED and SESSION_SEALED.
         """
 
-    @_abc_1.abstractmethod
     def DeleteContextItems(
         self,
         request: _context_pb2.DeleteContextItemsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.DeleteContextItemsResponse, _abc.Awaitable[_context_pb2.DeleteContextItemsResponse]]:
+        context: _aio.ServicerContext[_context_pb2.DeleteContextItemsRequest, _abc.Awaitable[_context_pb2.DeleteContextItemsResponse]],
+    ) -> _abc.Awaitable[_context_pb2.DeleteContextItemsResponse]:
         """Deletes items by key, by prefix, or both; a key that is not there is no failure. Whatever its source,
         a person may delete every item: what is deleted is absent from the next prompt. Forgetting one memory
         is deleting `memory.<id>`, forgetting all of them is the prefix `memory.`. Fails with
         VERSION_MISMATCH, IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND and SESSION_SEALED.
         """
 
-    @_abc_1.abstractmethod
     def WatchContext(
         self,
         request: _context_pb2.WatchContextRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_context_pb2.WatchContextResponse], _abc.AsyncIterator[_context_pb2.WatchContextResponse]]:
+        context: _aio.ServicerContext[_context_pb2.WatchContextRequest, _abc.AsyncIterator[_context_pb2.WatchContextResponse]],
+    ) -> _abc.AsyncIterator[_context_pb2.WatchContextResponse]:
         """Follows one scope from a cursor on: every change, deletion and expiry, in order of version, durable
         before it is sent. The first frame may be a `snapshot`, which replaces all that the reader holds: it
         comes when no cursor was given, when the cursor is older than the kept tombstones (30 days), or when
@@ -204,45 +127,41 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with SESSION_NOT_FOUND, SESSION_SEALED, CURSOR_AHEAD and TOO_MANY_STREAMS.
         """
 
-    @_abc_1.abstractmethod
     def GetPreferences(
         self,
         request: _context_pb2.GetPreferencesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.GetPreferencesResponse, _abc.Awaitable[_context_pb2.GetPreferencesResponse]]:
+        context: _aio.ServicerContext[_context_pb2.GetPreferencesRequest, _abc.Awaitable[_context_pb2.GetPreferencesResponse]],
+    ) -> _abc.Awaitable[_context_pb2.GetPreferencesResponse]:
         """Reads the preferences in force and where each comes from: the layers as they are, their sum, and the
         layer that won for each field. Fails with SESSION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def UpdatePreferences(
         self,
         request: _context_pb2.UpdatePreferencesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.UpdatePreferencesResponse, _abc.Awaitable[_context_pb2.UpdatePreferencesResponse]]:
+        context: _aio.ServicerContext[_context_pb2.UpdatePreferencesRequest, _abc.Awaitable[_context_pb2.UpdatePreferencesResponse]],
+    ) -> _abc.Awaitable[_context_pb2.UpdatePreferencesResponse]:
         """Changes the person's own preferences, which hold for every session that does not say otherwise (a
         session's own are changed by SessionService.UpdateSession). Takes effect with the next turn. Fails
         with VERSION_MISMATCH, UNKNOWN_MODEL and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def ListSuggestions(
         self,
         request: _context_pb2.ListSuggestionsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.ListSuggestionsResponse, _abc.Awaitable[_context_pb2.ListSuggestionsResponse]]:
+        context: _aio.ServicerContext[_context_pb2.ListSuggestionsRequest, _abc.Awaitable[_context_pb2.ListSuggestionsResponse]],
+    ) -> _abc.Awaitable[_context_pb2.ListSuggestionsResponse]:
         """Lists what the assistant learned and proposes, newest first. Fails with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def ResolveSuggestion(
         self,
         request: _context_pb2.ResolveSuggestionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_context_pb2.ResolveSuggestionResponse, _abc.Awaitable[_context_pb2.ResolveSuggestionResponse]]:
+        context: _aio.ServicerContext[_context_pb2.ResolveSuggestionRequest, _abc.Awaitable[_context_pb2.ResolveSuggestionResponse]],
+    ) -> _abc.Awaitable[_context_pb2.ResolveSuggestionResponse]:
         """Accepts or dismisses one suggestion. Accepting adds it to the layer SUGGESTION of the preferences,
         which every choice of the person's own outweighs; a dismissed one does not return. Nothing changes
         without this call. Asked again with the same `request_id` it answers as the first time. Fails with
         SUGGESTION_NOT_FOUND and IDEMPOTENCY_KEY_REUSED.
         """
 
-def add_ContextServiceServicer_to_server(servicer: ContextServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ContextServiceServicer_to_server(servicer: ContextServiceServicer, server: _aio.Server) -> None: ...

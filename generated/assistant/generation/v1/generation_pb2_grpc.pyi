@@ -6,22 +6,7 @@ Generation: one request to a model becomes one stream of tokens, whoever makes t
 from assistant.generation.v1 import generation_pb2 as _generation_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -31,39 +16,8 @@ class GenerationServiceStub:
     orchestrator_svc, and by media_svc for vision, each under its room key.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
-    Generate: _grpc.StreamStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]
-    """Runs the model steps of one turn on one stream. `start` opens it and begins step 1; after a step that
-    asked for actions, `tool_results` begins the next one; `cancel` (or breaking the stream) stops the
-    model at once. Every step ends with `step_finished` or `step_failed`; after a step that asked for
-    nothing, or failed, the server ends the stream. Internal: called by orchestrator_svc and media_svc.
-    Fails with UNKNOWN_MODEL, PARAMETER_UNSUPPORTED, PLACEMENT_REFUSED, COST_LIMIT and CONTEXT_TOO_LONG
-    before anything is asked of a provider.
-    """
-    BatchGenerate: _grpc.UnaryUnaryMultiCallable[_generation_pb2.BatchGenerateRequest, _generation_pb2.BatchGenerateResponse]
-    """Runs up to 32 independent one-step requests; each has its own outcome. Internal: called by
-    orchestrator_svc.
-    """
-    CountTokens: _grpc.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]
-    """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-    UNKNOWN_MODEL and MODEL_LOADING.
-    """
-    ListModels: _grpc.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
-    """Lists the models of the configured providers, the default one first."""
-    GetModel: _grpc.UnaryUnaryMultiCallable[_generation_pb2.GetModelRequest, _generation_pb2.GetModelResponse]
-    """Reads one model. Fails with UNKNOWN_MODEL."""
-
-@_typing.type_check_only
-class GenerationServiceAsyncStub(GenerationServiceStub):
-    """Models behind one contract. ListModels and GetModel are public; the other calls are made by
-    orchestrator_svc, and by media_svc for vision, each under its room key.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Generate: _aio.StreamStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]  # type: ignore[assignment]
+    Generate: _aio.StreamStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]
     """Runs the model steps of one turn on one stream. `start` opens it and begins step 1; after a step that
     asked for actions, `tool_results` begins the next one; `cancel` (or breaking the stream) stops the
     model at once. Every step ends with `step_finished` or `step_failed`; after a step that asked for
@@ -71,30 +25,29 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Fails with UNKNOWN_MODEL, PARAMETER_UNSUPPORTED, PLACEMENT_REFUSED, COST_LIMIT and CONTEXT_TOO_LONG
     before anything is asked of a provider.
     """
-    BatchGenerate: _aio.UnaryUnaryMultiCallable[_generation_pb2.BatchGenerateRequest, _generation_pb2.BatchGenerateResponse]  # type: ignore[assignment]
+    BatchGenerate: _aio.UnaryUnaryMultiCallable[_generation_pb2.BatchGenerateRequest, _generation_pb2.BatchGenerateResponse]
     """Runs up to 32 independent one-step requests; each has its own outcome. Internal: called by
     orchestrator_svc.
     """
-    CountTokens: _aio.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]  # type: ignore[assignment]
+    CountTokens: _aio.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]
     """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
     UNKNOWN_MODEL and MODEL_LOADING.
     """
-    ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]  # type: ignore[assignment]
+    ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
     """Lists the models of the configured providers, the default one first."""
-    GetModel: _aio.UnaryUnaryMultiCallable[_generation_pb2.GetModelRequest, _generation_pb2.GetModelResponse]  # type: ignore[assignment]
+    GetModel: _aio.UnaryUnaryMultiCallable[_generation_pb2.GetModelRequest, _generation_pb2.GetModelResponse]
     """Reads one model. Fails with UNKNOWN_MODEL."""
 
-class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
+class GenerationServiceServicer:
     """Models behind one contract. ListModels and GetModel are public; the other calls are made by
     orchestrator_svc, and by media_svc for vision, each under its room key.
     """
 
-    @_abc_1.abstractmethod
     def Generate(
         self,
-        request_iterator: _MaybeAsyncIterator[_generation_pb2.GenerateRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_generation_pb2.GenerateResponse], _abc.AsyncIterator[_generation_pb2.GenerateResponse]]:
+        request_iterator: _abc.AsyncIterator[_generation_pb2.GenerateRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_generation_pb2.GenerateRequest], _abc.AsyncIterator[_generation_pb2.GenerateResponse]],
+    ) -> _abc.AsyncIterator[_generation_pb2.GenerateResponse]:
         """Runs the model steps of one turn on one stream. `start` opens it and begins step 1; after a step that
         asked for actions, `tool_results` begins the next one; `cancel` (or breaking the stream) stops the
         model at once. Every step ends with `step_finished` or `step_failed`; after a step that asked for
@@ -103,40 +56,36 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         before anything is asked of a provider.
         """
 
-    @_abc_1.abstractmethod
     def BatchGenerate(
         self,
         request: _generation_pb2.BatchGenerateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_generation_pb2.BatchGenerateResponse, _abc.Awaitable[_generation_pb2.BatchGenerateResponse]]:
+        context: _aio.ServicerContext[_generation_pb2.BatchGenerateRequest, _abc.Awaitable[_generation_pb2.BatchGenerateResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.BatchGenerateResponse]:
         """Runs up to 32 independent one-step requests; each has its own outcome. Internal: called by
         orchestrator_svc.
         """
 
-    @_abc_1.abstractmethod
     def CountTokens(
         self,
         request: _generation_pb2.CountTokensRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_generation_pb2.CountTokensResponse, _abc.Awaitable[_generation_pb2.CountTokensResponse]]:
+        context: _aio.ServicerContext[_generation_pb2.CountTokensRequest, _abc.Awaitable[_generation_pb2.CountTokensResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.CountTokensResponse]:
         """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
         UNKNOWN_MODEL and MODEL_LOADING.
         """
 
-    @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _generation_pb2.ListModelsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_generation_pb2.ListModelsResponse, _abc.Awaitable[_generation_pb2.ListModelsResponse]]:
+        context: _aio.ServicerContext[_generation_pb2.ListModelsRequest, _abc.Awaitable[_generation_pb2.ListModelsResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.ListModelsResponse]:
         """Lists the models of the configured providers, the default one first."""
 
-    @_abc_1.abstractmethod
     def GetModel(
         self,
         request: _generation_pb2.GetModelRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_generation_pb2.GetModelResponse, _abc.Awaitable[_generation_pb2.GetModelResponse]]:
+        context: _aio.ServicerContext[_generation_pb2.GetModelRequest, _abc.Awaitable[_generation_pb2.GetModelResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.GetModelResponse]:
         """Reads one model. Fails with UNKNOWN_MODEL."""
 
-def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _aio.Server) -> None: ...

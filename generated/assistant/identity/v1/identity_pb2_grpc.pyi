@@ -17,22 +17,7 @@ from assistant.identity.v1 import identity_pb2 as _identity_pb2
 from collections import abc as _abc
 from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -46,134 +31,8 @@ class IdentityServiceStub:
     tokens may make only the calls marked so.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
-    Register: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RegisterRequest, _identity_pb2.RegisterResponse]
-    """Makes an account and signs this device in. Open. The first account of a mesh needs the set-up code
-    that `make run` printed, later ones an invite, unless the operator opened registration: GetServerInfo
-    says which. Asked again with the same `request_id`, e-mail and password it answers the same account
-    and device with fresh tokens and a fresh device secret. Limit: 5 an hour per address. Fails with
-    SETUP_CODE_WRONG, INVITE_INVALID, EMAIL_TAKEN, PASSWORD_WEAK, REGISTRATION_CLOSED and
-    IDEMPOTENCY_KEY_REUSED.
-    """
-    Login: _grpc.UnaryUnaryMultiCallable[_identity_pb2.LoginRequest, _identity_pb2.LoginResponse]
-    """Signs a device in. Open. A device has one sign-in: this one replaces the device's earlier one, so
-    the call may be repeated after a lost answer. Fails with CREDENTIALS_WRONG, the same for an unknown
-    address, a wrong password and a blocked account, and with LOGIN_THROTTLED after 10 failures in 15
-    minutes per account and network; a device that sends its `device_secret` still gets in then.
-    """
-    RefreshToken: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RefreshTokenRequest, _identity_pb2.RefreshTokenResponse]
-    """Exchanges a refresh token for new tokens. Open. As long as neither of the new tokens was used, the
-    old refresh token answers the same new ones, however late and however often: repeat it after a lost
-    answer. Once one was used, the old one ends the whole sign-in. Fails with REFRESH_TOKEN_INVALID and
-    REFRESH_TOKEN_REPLAYED: then only Login helps, and the client keeps the person's unsent work.
-    """
-    Logout: _grpc.UnaryUnaryMultiCallable[_identity_pb2.LogoutRequest, _identity_pb2.LogoutResponse]
-    """Ends this device's sign-in and its push targets: in every room within a second, open streams within
-    five. Running turns go on. Open, so that it can be sent later: name the sign-in by its refresh token
-    or its access token. A sign-in that has ended already, or is unknown, is no failure.
-    """
-    GetCurrentUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetCurrentUserRequest, _identity_pb2.GetCurrentUserResponse]
-    """Reads the caller's account, device, scopes and today's spending. API tokens may."""
-    UpdateCurrentUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateCurrentUserRequest, _identity_pb2.UpdateCurrentUserResponse]
-    """Changes the display name or the e-mail address. Fails with VERSION_MISMATCH, EMAIL_TAKEN and, when
-    the address changes, CREDENTIALS_WRONG for a wrong `current_password`, LOGIN_THROTTLED as Login.
-    """
-    ChangePassword: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ChangePasswordRequest, _identity_pb2.ChangePasswordResponse]
-    """Sets a new password. This device's sign-in goes on; all others end as by RevokeDevice, and their
-    device secrets are forgotten. Asked again with the same `request_id` it changes nothing and answers
-    OK. Fails with CREDENTIALS_WRONG, LOGIN_THROTTLED, PASSWORD_WEAK and IDEMPOTENCY_KEY_REUSED.
-    """
-    ListDevices: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListDevicesRequest, _identity_pb2.ListDevicesResponse]
-    """Lists the person's devices, the one used last first. Fails with PAGE_TOKEN_INVALID."""
-    UpdateDevice: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateDeviceRequest, _identity_pb2.UpdateDeviceResponse]
-    """Renames a device, or gives and takes back consent to kinds of device context. Taking consent back
-    deletes what the device stored of that kind. Consent can be given only from the device itself, and
-    taken back from any. Fails with DEVICE_NOT_FOUND, VERSION_MISMATCH and CALLER_NOT_ALLOWED (consent
-    for another device).
-    """
-    RevokeDevice: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeDeviceRequest, _identity_pb2.RevokeDeviceResponse]
-    """Signs a device out from afar: its tokens are refused in every room within a second, its streams end
-    with StreamClosed{REVOKED} within five, its device secret and push targets are forgotten, and it
-    leaves ListDevices. Fails with DEVICE_NOT_FOUND, unless `allow_missing` is set.
-    """
-    CreateApiToken: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateApiTokenRequest, _identity_pb2.CreateApiTokenResponse]
-    """Makes a token for scripts and MCP clients, which sends it as `authorization: Bearer <secret>`. It is
-    limited to its scopes and can never change the account, sign in or make tokens. Asked again with the
-    same `request_id`, as long as the token was not used, it answers the same token and secret. Fails
-    with IDEMPOTENCY_KEY_REUSED and QUOTA_EXCEEDED (50 tokens).
-    """
-    ListApiTokens: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListApiTokensRequest, _identity_pb2.ListApiTokensResponse]
-    """Lists API tokens that are neither revoked nor expired, newest first, without their secrets. Fails
-    with PAGE_TOKEN_INVALID.
-    """
-    RevokeApiToken: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiTokenRequest, _identity_pb2.RevokeApiTokenResponse]
-    """Ends an API token in every room within a second. Fails with API_TOKEN_NOT_FOUND, unless
-    `allow_missing` is set.
-    """
-    ExportAccount: _grpc.UnaryStreamMultiCallable[_identity_pb2.ExportAccountRequest, _identity_pb2.ExportAccountResponse]
-    """Streams everything that the mesh keeps about the person as one archive in an open format: a ZIP file
-    with `manifest.json`, one JSON-lines file per kind of record (ProtoJSON of this contract's messages)
-    and `blobs/<sha256>`. Sealed sessions are in it as ciphertext. The last frame is `finished` with the
-    digest; a stream that ends without it was cut, and the archive is to be thrown away. A POST, because
-    it is limited to one an hour; the same `request_id` counts once and begins anew. Over HTTP the answer
-    is a stream of server-sent events. Fails with IDEMPOTENCY_KEY_REUSED and PEER_UNAVAILABLE.
-    """
-    ImportAccount: _grpc.StreamUnaryMultiCallable[_identity_pb2.ImportAccountRequest, _identity_pb2.ImportAccountResponse]
-    """Adds the content of an archive of ExportAccount to the caller's account, in one client stream: a
-    header, then chunks. The twin for grpc-web and HTTP, which can also be resumed, is CreateImport,
-    WriteImport and GetImport. Answers when all bytes are stored and checked; GetImport follows the rest.
-    Fails with FRAME_UNEXPECTED, ARCHIVE_INVALID, MEDIA_DIGEST_MISMATCH, QUOTA_EXCEEDED and
-    IDEMPOTENCY_KEY_REUSED.
-    """
-    CreateImport: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateImportRequest, _identity_pb2.CreateImportResponse]
-    """Begins an import whose bytes follow by WriteImport, within 24 h. Asked again with the same
-    `request_id` it answers the same import, with what has arrived. Fails with QUOTA_EXCEEDED and
-    IDEMPOTENCY_KEY_REUSED.
-    """
-    WriteImport: _grpc.UnaryUnaryMultiCallable[_identity_pb2.WriteImportRequest, _identity_pb2.WriteImportResponse]
-    """Appends a chunk to an import. A chunk that ends at or before what has arrived is taken as sent twice
-    and answered OK. With the last one the archive is checked and applied in the background. Fails with
-    IMPORT_NOT_FOUND, OFFSET_MISMATCH (metadata `offset` says where to go on) and MEDIA_DIGEST_MISMATCH.
-    """
-    GetImport: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetImportRequest, _identity_pb2.GetImportResponse]
-    """Reads how far an import is. Kept for 7 days after its end. Fails with IMPORT_NOT_FOUND."""
-    DeleteAccount: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteAccountRequest, _identity_pb2.DeleteAccountResponse]
-    """Deletes the account and everything that belongs to it, in every room, within 60 s. It answers once
-    the deletion is durable and cannot be undone; all sign-ins and API tokens end, running turns are
-    cancelled. A client that repeats the call after a lost answer gets TOKEN_REVOKED: it was deleted.
-    Fails with CREDENTIALS_WRONG and LOGIN_THROTTLED.
-    """
-    GetServerInfo: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetServerInfoRequest, _identity_pb2.GetServerInfoResponse]
-    """Says what this server is, what it can do and where its limits are. Open: a client asks before it
-    shows the sign-in, and adapts instead of knowing limits by heart.
-    """
-    GetJwks: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetJwksRequest, _httpbody_pb2.HttpBody]
-    """Answers the public keys of access tokens as a JSON Web Key Set (RFC 7517), as it stands, with the
-    content type `application/jwk-set+json`: other programs read it, Envoy among them. Open.
-    """
-    WatchRevocations: _grpc.UnaryStreamMultiCallable[_identity_pb2.WatchRevocationsRequest, _identity_pb2.WatchRevocationsResponse]
-    """Internal: orchestrator_svc, llm_svc and media_svc hold it open with their room keys; it has no door at
-    the edge. The first frame is the whole state, then every change follows within a second, and a
-    heartbeat every 2 s. A room that has heard no frame for 10 s trusts no token until it has a whole
-    state again. `sequence` rises by one with each frame; after a gap the room opens the stream anew. It
-    ends with `closed`. Fails with CALLER_NOT_ALLOWED.
-    """
-
-@_typing.type_check_only
-class IdentityServiceAsyncStub(IdentityServiceStub):
-    """Accounts, devices, tokens, export and import. Served by context_svc.
-
-    Every call can fail with INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE, DRAINING and
-    DEADLINE_EXCEEDED, and every call but the open ones with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED,
-    TOKEN_REVOKED, SCOPE_MISSING and REVOCATION_FEED_LOST; the comments below name only what is added. API
-    tokens may make only the calls marked so.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Register: _aio.UnaryUnaryMultiCallable[_identity_pb2.RegisterRequest, _identity_pb2.RegisterResponse]  # type: ignore[assignment]
+    Register: _aio.UnaryUnaryMultiCallable[_identity_pb2.RegisterRequest, _identity_pb2.RegisterResponse]
     """Makes an account and signs this device in. Open. The first account of a mesh needs the set-up code
     that `make run` printed, later ones an invite, unless the operator opened registration: GetServerInfo
     says which. Asked again with the same `request_id`, e-mail and password it answers the same account
@@ -181,62 +40,62 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     SETUP_CODE_WRONG, INVITE_INVALID, EMAIL_TAKEN, PASSWORD_WEAK, REGISTRATION_CLOSED and
     IDEMPOTENCY_KEY_REUSED.
     """
-    Login: _aio.UnaryUnaryMultiCallable[_identity_pb2.LoginRequest, _identity_pb2.LoginResponse]  # type: ignore[assignment]
+    Login: _aio.UnaryUnaryMultiCallable[_identity_pb2.LoginRequest, _identity_pb2.LoginResponse]
     """Signs a device in. Open. A device has one sign-in: this one replaces the device's earlier one, so
     the call may be repeated after a lost answer. Fails with CREDENTIALS_WRONG, the same for an unknown
     address, a wrong password and a blocked account, and with LOGIN_THROTTLED after 10 failures in 15
     minutes per account and network; a device that sends its `device_secret` still gets in then.
     """
-    RefreshToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.RefreshTokenRequest, _identity_pb2.RefreshTokenResponse]  # type: ignore[assignment]
+    RefreshToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.RefreshTokenRequest, _identity_pb2.RefreshTokenResponse]
     """Exchanges a refresh token for new tokens. Open. As long as neither of the new tokens was used, the
     old refresh token answers the same new ones, however late and however often: repeat it after a lost
     answer. Once one was used, the old one ends the whole sign-in. Fails with REFRESH_TOKEN_INVALID and
     REFRESH_TOKEN_REPLAYED: then only Login helps, and the client keeps the person's unsent work.
     """
-    Logout: _aio.UnaryUnaryMultiCallable[_identity_pb2.LogoutRequest, _identity_pb2.LogoutResponse]  # type: ignore[assignment]
+    Logout: _aio.UnaryUnaryMultiCallable[_identity_pb2.LogoutRequest, _identity_pb2.LogoutResponse]
     """Ends this device's sign-in and its push targets: in every room within a second, open streams within
     five. Running turns go on. Open, so that it can be sent later: name the sign-in by its refresh token
     or its access token. A sign-in that has ended already, or is unknown, is no failure.
     """
-    GetCurrentUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetCurrentUserRequest, _identity_pb2.GetCurrentUserResponse]  # type: ignore[assignment]
+    GetCurrentUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetCurrentUserRequest, _identity_pb2.GetCurrentUserResponse]
     """Reads the caller's account, device, scopes and today's spending. API tokens may."""
-    UpdateCurrentUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateCurrentUserRequest, _identity_pb2.UpdateCurrentUserResponse]  # type: ignore[assignment]
+    UpdateCurrentUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateCurrentUserRequest, _identity_pb2.UpdateCurrentUserResponse]
     """Changes the display name or the e-mail address. Fails with VERSION_MISMATCH, EMAIL_TAKEN and, when
     the address changes, CREDENTIALS_WRONG for a wrong `current_password`, LOGIN_THROTTLED as Login.
     """
-    ChangePassword: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangePasswordRequest, _identity_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangePasswordRequest, _identity_pb2.ChangePasswordResponse]
     """Sets a new password. This device's sign-in goes on; all others end as by RevokeDevice, and their
     device secrets are forgotten. Asked again with the same `request_id` it changes nothing and answers
     OK. Fails with CREDENTIALS_WRONG, LOGIN_THROTTLED, PASSWORD_WEAK and IDEMPOTENCY_KEY_REUSED.
     """
-    ListDevices: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListDevicesRequest, _identity_pb2.ListDevicesResponse]  # type: ignore[assignment]
+    ListDevices: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListDevicesRequest, _identity_pb2.ListDevicesResponse]
     """Lists the person's devices, the one used last first. Fails with PAGE_TOKEN_INVALID."""
-    UpdateDevice: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateDeviceRequest, _identity_pb2.UpdateDeviceResponse]  # type: ignore[assignment]
+    UpdateDevice: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateDeviceRequest, _identity_pb2.UpdateDeviceResponse]
     """Renames a device, or gives and takes back consent to kinds of device context. Taking consent back
     deletes what the device stored of that kind. Consent can be given only from the device itself, and
     taken back from any. Fails with DEVICE_NOT_FOUND, VERSION_MISMATCH and CALLER_NOT_ALLOWED (consent
     for another device).
     """
-    RevokeDevice: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeDeviceRequest, _identity_pb2.RevokeDeviceResponse]  # type: ignore[assignment]
+    RevokeDevice: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeDeviceRequest, _identity_pb2.RevokeDeviceResponse]
     """Signs a device out from afar: its tokens are refused in every room within a second, its streams end
     with StreamClosed{REVOKED} within five, its device secret and push targets are forgotten, and it
     leaves ListDevices. Fails with DEVICE_NOT_FOUND, unless `allow_missing` is set.
     """
-    CreateApiToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateApiTokenRequest, _identity_pb2.CreateApiTokenResponse]  # type: ignore[assignment]
+    CreateApiToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateApiTokenRequest, _identity_pb2.CreateApiTokenResponse]
     """Makes a token for scripts and MCP clients, which sends it as `authorization: Bearer <secret>`. It is
     limited to its scopes and can never change the account, sign in or make tokens. Asked again with the
     same `request_id`, as long as the token was not used, it answers the same token and secret. Fails
     with IDEMPOTENCY_KEY_REUSED and QUOTA_EXCEEDED (50 tokens).
     """
-    ListApiTokens: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListApiTokensRequest, _identity_pb2.ListApiTokensResponse]  # type: ignore[assignment]
+    ListApiTokens: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListApiTokensRequest, _identity_pb2.ListApiTokensResponse]
     """Lists API tokens that are neither revoked nor expired, newest first, without their secrets. Fails
     with PAGE_TOKEN_INVALID.
     """
-    RevokeApiToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiTokenRequest, _identity_pb2.RevokeApiTokenResponse]  # type: ignore[assignment]
+    RevokeApiToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiTokenRequest, _identity_pb2.RevokeApiTokenResponse]
     """Ends an API token in every room within a second. Fails with API_TOKEN_NOT_FOUND, unless
     `allow_missing` is set.
     """
-    ExportAccount: _aio.UnaryStreamMultiCallable[_identity_pb2.ExportAccountRequest, _identity_pb2.ExportAccountResponse]  # type: ignore[assignment]
+    ExportAccount: _aio.UnaryStreamMultiCallable[_identity_pb2.ExportAccountRequest, _identity_pb2.ExportAccountResponse]
     """Streams everything that the mesh keeps about the person as one archive in an open format: a ZIP file
     with `manifest.json`, one JSON-lines file per kind of record (ProtoJSON of this contract's messages)
     and `blobs/<sha256>`. Sealed sessions are in it as ciphertext. The last frame is `finished` with the
@@ -244,40 +103,40 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     it is limited to one an hour; the same `request_id` counts once and begins anew. Over HTTP the answer
     is a stream of server-sent events. Fails with IDEMPOTENCY_KEY_REUSED and PEER_UNAVAILABLE.
     """
-    ImportAccount: _aio.StreamUnaryMultiCallable[_identity_pb2.ImportAccountRequest, _identity_pb2.ImportAccountResponse]  # type: ignore[assignment]
+    ImportAccount: _aio.StreamUnaryMultiCallable[_identity_pb2.ImportAccountRequest, _identity_pb2.ImportAccountResponse]
     """Adds the content of an archive of ExportAccount to the caller's account, in one client stream: a
     header, then chunks. The twin for grpc-web and HTTP, which can also be resumed, is CreateImport,
     WriteImport and GetImport. Answers when all bytes are stored and checked; GetImport follows the rest.
     Fails with FRAME_UNEXPECTED, ARCHIVE_INVALID, MEDIA_DIGEST_MISMATCH, QUOTA_EXCEEDED and
     IDEMPOTENCY_KEY_REUSED.
     """
-    CreateImport: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateImportRequest, _identity_pb2.CreateImportResponse]  # type: ignore[assignment]
+    CreateImport: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateImportRequest, _identity_pb2.CreateImportResponse]
     """Begins an import whose bytes follow by WriteImport, within 24 h. Asked again with the same
     `request_id` it answers the same import, with what has arrived. Fails with QUOTA_EXCEEDED and
     IDEMPOTENCY_KEY_REUSED.
     """
-    WriteImport: _aio.UnaryUnaryMultiCallable[_identity_pb2.WriteImportRequest, _identity_pb2.WriteImportResponse]  # type: ignore[assignment]
+    WriteImport: _aio.UnaryUnaryMultiCallable[_identity_pb2.WriteImportRequest, _identity_pb2.WriteImportResponse]
     """Appends a chunk to an import. A chunk that ends at or before what has arrived is taken as sent twice
     and answered OK. With the last one the archive is checked and applied in the background. Fails with
     IMPORT_NOT_FOUND, OFFSET_MISMATCH (metadata `offset` says where to go on) and MEDIA_DIGEST_MISMATCH.
     """
-    GetImport: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetImportRequest, _identity_pb2.GetImportResponse]  # type: ignore[assignment]
+    GetImport: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetImportRequest, _identity_pb2.GetImportResponse]
     """Reads how far an import is. Kept for 7 days after its end. Fails with IMPORT_NOT_FOUND."""
-    DeleteAccount: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteAccountRequest, _identity_pb2.DeleteAccountResponse]  # type: ignore[assignment]
+    DeleteAccount: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteAccountRequest, _identity_pb2.DeleteAccountResponse]
     """Deletes the account and everything that belongs to it, in every room, within 60 s. It answers once
     the deletion is durable and cannot be undone; all sign-ins and API tokens end, running turns are
     cancelled. A client that repeats the call after a lost answer gets TOKEN_REVOKED: it was deleted.
     Fails with CREDENTIALS_WRONG and LOGIN_THROTTLED.
     """
-    GetServerInfo: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetServerInfoRequest, _identity_pb2.GetServerInfoResponse]  # type: ignore[assignment]
+    GetServerInfo: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetServerInfoRequest, _identity_pb2.GetServerInfoResponse]
     """Says what this server is, what it can do and where its limits are. Open: a client asks before it
     shows the sign-in, and adapts instead of knowing limits by heart.
     """
-    GetJwks: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetJwksRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    GetJwks: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetJwksRequest, _httpbody_pb2.HttpBody]
     """Answers the public keys of access tokens as a JSON Web Key Set (RFC 7517), as it stands, with the
     content type `application/jwk-set+json`: other programs read it, Envoy among them. Open.
     """
-    WatchRevocations: _aio.UnaryStreamMultiCallable[_identity_pb2.WatchRevocationsRequest, _identity_pb2.WatchRevocationsResponse]  # type: ignore[assignment]
+    WatchRevocations: _aio.UnaryStreamMultiCallable[_identity_pb2.WatchRevocationsRequest, _identity_pb2.WatchRevocationsResponse]
     """Internal: orchestrator_svc, llm_svc and media_svc hold it open with their room keys; it has no door at
     the edge. The first frame is the whole state, then every change follows within a second, and a
     heartbeat every 2 s. A room that has heard no frame for 10 s trusts no token until it has a whole
@@ -285,7 +144,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     ends with `closed`. Fails with CALLER_NOT_ALLOWED.
     """
 
-class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
+class IdentityServiceServicer:
     """Accounts, devices, tokens, export and import. Served by context_svc.
 
     Every call can fail with INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE, DRAINING and
@@ -294,12 +153,11 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     tokens may make only the calls marked so.
     """
 
-    @_abc_1.abstractmethod
     def Register(
         self,
         request: _identity_pb2.RegisterRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.RegisterResponse, _abc.Awaitable[_identity_pb2.RegisterResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.RegisterRequest, _abc.Awaitable[_identity_pb2.RegisterResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.RegisterResponse]:
         """Makes an account and signs this device in. Open. The first account of a mesh needs the set-up code
         that `make run` printed, later ones an invite, unless the operator opened registration: GetServerInfo
         says which. Asked again with the same `request_id`, e-mail and password it answers the same account
@@ -308,139 +166,126 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def Login(
         self,
         request: _identity_pb2.LoginRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.LoginResponse, _abc.Awaitable[_identity_pb2.LoginResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.LoginRequest, _abc.Awaitable[_identity_pb2.LoginResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.LoginResponse]:
         """Signs a device in. Open. A device has one sign-in: this one replaces the device's earlier one, so
         the call may be repeated after a lost answer. Fails with CREDENTIALS_WRONG, the same for an unknown
         address, a wrong password and a blocked account, and with LOGIN_THROTTLED after 10 failures in 15
         minutes per account and network; a device that sends its `device_secret` still gets in then.
         """
 
-    @_abc_1.abstractmethod
     def RefreshToken(
         self,
         request: _identity_pb2.RefreshTokenRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.RefreshTokenResponse, _abc.Awaitable[_identity_pb2.RefreshTokenResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.RefreshTokenRequest, _abc.Awaitable[_identity_pb2.RefreshTokenResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.RefreshTokenResponse]:
         """Exchanges a refresh token for new tokens. Open. As long as neither of the new tokens was used, the
         old refresh token answers the same new ones, however late and however often: repeat it after a lost
         answer. Once one was used, the old one ends the whole sign-in. Fails with REFRESH_TOKEN_INVALID and
         REFRESH_TOKEN_REPLAYED: then only Login helps, and the client keeps the person's unsent work.
         """
 
-    @_abc_1.abstractmethod
     def Logout(
         self,
         request: _identity_pb2.LogoutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.LogoutResponse, _abc.Awaitable[_identity_pb2.LogoutResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.LogoutRequest, _abc.Awaitable[_identity_pb2.LogoutResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.LogoutResponse]:
         """Ends this device's sign-in and its push targets: in every room within a second, open streams within
         five. Running turns go on. Open, so that it can be sent later: name the sign-in by its refresh token
         or its access token. A sign-in that has ended already, or is unknown, is no failure.
         """
 
-    @_abc_1.abstractmethod
     def GetCurrentUser(
         self,
         request: _identity_pb2.GetCurrentUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.GetCurrentUserResponse, _abc.Awaitable[_identity_pb2.GetCurrentUserResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.GetCurrentUserRequest, _abc.Awaitable[_identity_pb2.GetCurrentUserResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.GetCurrentUserResponse]:
         """Reads the caller's account, device, scopes and today's spending. API tokens may."""
 
-    @_abc_1.abstractmethod
     def UpdateCurrentUser(
         self,
         request: _identity_pb2.UpdateCurrentUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.UpdateCurrentUserResponse, _abc.Awaitable[_identity_pb2.UpdateCurrentUserResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.UpdateCurrentUserRequest, _abc.Awaitable[_identity_pb2.UpdateCurrentUserResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.UpdateCurrentUserResponse]:
         """Changes the display name or the e-mail address. Fails with VERSION_MISMATCH, EMAIL_TAKEN and, when
         the address changes, CREDENTIALS_WRONG for a wrong `current_password`, LOGIN_THROTTLED as Login.
         """
 
-    @_abc_1.abstractmethod
     def ChangePassword(
         self,
         request: _identity_pb2.ChangePasswordRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.ChangePasswordResponse, _abc.Awaitable[_identity_pb2.ChangePasswordResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.ChangePasswordRequest, _abc.Awaitable[_identity_pb2.ChangePasswordResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.ChangePasswordResponse]:
         """Sets a new password. This device's sign-in goes on; all others end as by RevokeDevice, and their
         device secrets are forgotten. Asked again with the same `request_id` it changes nothing and answers
         OK. Fails with CREDENTIALS_WRONG, LOGIN_THROTTLED, PASSWORD_WEAK and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def ListDevices(
         self,
         request: _identity_pb2.ListDevicesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.ListDevicesResponse, _abc.Awaitable[_identity_pb2.ListDevicesResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.ListDevicesRequest, _abc.Awaitable[_identity_pb2.ListDevicesResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.ListDevicesResponse]:
         """Lists the person's devices, the one used last first. Fails with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def UpdateDevice(
         self,
         request: _identity_pb2.UpdateDeviceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.UpdateDeviceResponse, _abc.Awaitable[_identity_pb2.UpdateDeviceResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.UpdateDeviceRequest, _abc.Awaitable[_identity_pb2.UpdateDeviceResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.UpdateDeviceResponse]:
         """Renames a device, or gives and takes back consent to kinds of device context. Taking consent back
         deletes what the device stored of that kind. Consent can be given only from the device itself, and
         taken back from any. Fails with DEVICE_NOT_FOUND, VERSION_MISMATCH and CALLER_NOT_ALLOWED (consent
         for another device).
         """
 
-    @_abc_1.abstractmethod
     def RevokeDevice(
         self,
         request: _identity_pb2.RevokeDeviceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.RevokeDeviceResponse, _abc.Awaitable[_identity_pb2.RevokeDeviceResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.RevokeDeviceRequest, _abc.Awaitable[_identity_pb2.RevokeDeviceResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.RevokeDeviceResponse]:
         """Signs a device out from afar: its tokens are refused in every room within a second, its streams end
         with StreamClosed{REVOKED} within five, its device secret and push targets are forgotten, and it
         leaves ListDevices. Fails with DEVICE_NOT_FOUND, unless `allow_missing` is set.
         """
 
-    @_abc_1.abstractmethod
     def CreateApiToken(
         self,
         request: _identity_pb2.CreateApiTokenRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.CreateApiTokenResponse, _abc.Awaitable[_identity_pb2.CreateApiTokenResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.CreateApiTokenRequest, _abc.Awaitable[_identity_pb2.CreateApiTokenResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.CreateApiTokenResponse]:
         """Makes a token for scripts and MCP clients, which sends it as `authorization: Bearer <secret>`. It is
         limited to its scopes and can never change the account, sign in or make tokens. Asked again with the
         same `request_id`, as long as the token was not used, it answers the same token and secret. Fails
         with IDEMPOTENCY_KEY_REUSED and QUOTA_EXCEEDED (50 tokens).
         """
 
-    @_abc_1.abstractmethod
     def ListApiTokens(
         self,
         request: _identity_pb2.ListApiTokensRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.ListApiTokensResponse, _abc.Awaitable[_identity_pb2.ListApiTokensResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.ListApiTokensRequest, _abc.Awaitable[_identity_pb2.ListApiTokensResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.ListApiTokensResponse]:
         """Lists API tokens that are neither revoked nor expired, newest first, without their secrets. Fails
         with PAGE_TOKEN_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def RevokeApiToken(
         self,
         request: _identity_pb2.RevokeApiTokenRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.RevokeApiTokenResponse, _abc.Awaitable[_identity_pb2.RevokeApiTokenResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.RevokeApiTokenRequest, _abc.Awaitable[_identity_pb2.RevokeApiTokenResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.RevokeApiTokenResponse]:
         """Ends an API token in every room within a second. Fails with API_TOKEN_NOT_FOUND, unless
         `allow_missing` is set.
         """
 
-    @_abc_1.abstractmethod
     def ExportAccount(
         self,
         request: _identity_pb2.ExportAccountRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_identity_pb2.ExportAccountResponse], _abc.AsyncIterator[_identity_pb2.ExportAccountResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.ExportAccountRequest, _abc.AsyncIterator[_identity_pb2.ExportAccountResponse]],
+    ) -> _abc.AsyncIterator[_identity_pb2.ExportAccountResponse]:
         """Streams everything that the mesh keeps about the person as one archive in an open format: a ZIP file
         with `manifest.json`, one JSON-lines file per kind of record (ProtoJSON of this contract's messages)
         and `blobs/<sha256>`. Sealed sessions are in it as ciphertext. The last frame is `finished` with the
@@ -449,12 +294,11 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         is a stream of server-sent events. Fails with IDEMPOTENCY_KEY_REUSED and PEER_UNAVAILABLE.
         """
 
-    @_abc_1.abstractmethod
     def ImportAccount(
         self,
-        request_iterator: _MaybeAsyncIterator[_identity_pb2.ImportAccountRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.ImportAccountResponse, _abc.Awaitable[_identity_pb2.ImportAccountResponse]]:
+        request_iterator: _abc.AsyncIterator[_identity_pb2.ImportAccountRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_identity_pb2.ImportAccountRequest], _abc.Awaitable[_identity_pb2.ImportAccountResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.ImportAccountResponse]:
         """Adds the content of an archive of ExportAccount to the caller's account, in one client stream: a
         header, then chunks. The twin for grpc-web and HTTP, which can also be resumed, is CreateImport,
         WriteImport and GetImport. Answers when all bytes are stored and checked; GetImport follows the rest.
@@ -462,74 +306,67 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def CreateImport(
         self,
         request: _identity_pb2.CreateImportRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.CreateImportResponse, _abc.Awaitable[_identity_pb2.CreateImportResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.CreateImportRequest, _abc.Awaitable[_identity_pb2.CreateImportResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.CreateImportResponse]:
         """Begins an import whose bytes follow by WriteImport, within 24 h. Asked again with the same
         `request_id` it answers the same import, with what has arrived. Fails with QUOTA_EXCEEDED and
         IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def WriteImport(
         self,
         request: _identity_pb2.WriteImportRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.WriteImportResponse, _abc.Awaitable[_identity_pb2.WriteImportResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.WriteImportRequest, _abc.Awaitable[_identity_pb2.WriteImportResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.WriteImportResponse]:
         """Appends a chunk to an import. A chunk that ends at or before what has arrived is taken as sent twice
         and answered OK. With the last one the archive is checked and applied in the background. Fails with
         IMPORT_NOT_FOUND, OFFSET_MISMATCH (metadata `offset` says where to go on) and MEDIA_DIGEST_MISMATCH.
         """
 
-    @_abc_1.abstractmethod
     def GetImport(
         self,
         request: _identity_pb2.GetImportRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.GetImportResponse, _abc.Awaitable[_identity_pb2.GetImportResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.GetImportRequest, _abc.Awaitable[_identity_pb2.GetImportResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.GetImportResponse]:
         """Reads how far an import is. Kept for 7 days after its end. Fails with IMPORT_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def DeleteAccount(
         self,
         request: _identity_pb2.DeleteAccountRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.DeleteAccountResponse, _abc.Awaitable[_identity_pb2.DeleteAccountResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.DeleteAccountRequest, _abc.Awaitable[_identity_pb2.DeleteAccountResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.DeleteAccountResponse]:
         """Deletes the account and everything that belongs to it, in every room, within 60 s. It answers once
         the deletion is durable and cannot be undone; all sign-ins and API tokens end, running turns are
         cancelled. A client that repeats the call after a lost answer gets TOKEN_REVOKED: it was deleted.
         Fails with CREDENTIALS_WRONG and LOGIN_THROTTLED.
         """
 
-    @_abc_1.abstractmethod
     def GetServerInfo(
         self,
         request: _identity_pb2.GetServerInfoRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.GetServerInfoResponse, _abc.Awaitable[_identity_pb2.GetServerInfoResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.GetServerInfoRequest, _abc.Awaitable[_identity_pb2.GetServerInfoResponse]],
+    ) -> _abc.Awaitable[_identity_pb2.GetServerInfoResponse]:
         """Says what this server is, what it can do and where its limits are. Open: a client asks before it
         shows the sign-in, and adapts instead of knowing limits by heart.
         """
 
-    @_abc_1.abstractmethod
     def GetJwks(
         self,
         request: _identity_pb2.GetJwksRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        context: _aio.ServicerContext[_identity_pb2.GetJwksRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
+    ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
         """Answers the public keys of access tokens as a JSON Web Key Set (RFC 7517), as it stands, with the
         content type `application/jwk-set+json`: other programs read it, Envoy among them. Open.
         """
 
-    @_abc_1.abstractmethod
     def WatchRevocations(
         self,
         request: _identity_pb2.WatchRevocationsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_identity_pb2.WatchRevocationsResponse], _abc.AsyncIterator[_identity_pb2.WatchRevocationsResponse]]:
+        context: _aio.ServicerContext[_identity_pb2.WatchRevocationsRequest, _abc.AsyncIterator[_identity_pb2.WatchRevocationsResponse]],
+    ) -> _abc.AsyncIterator[_identity_pb2.WatchRevocationsResponse]:
         """Internal: orchestrator_svc, llm_svc and media_svc hold it open with their room keys; it has no door at
         the edge. The first frame is the whole state, then every change follows within a second, and a
         heartbeat every 2 s. A room that has heard no frame for 10 s trusts no token until it has a whole
@@ -537,4 +374,4 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         ends with `closed`. Fails with CALLER_NOT_ALLOWED.
         """
 
-def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _aio.Server) -> None: ...

@@ -11,22 +11,7 @@ MediaService.DownloadMedia gives as variant TEXT.
 from assistant.knowledge.v1 import knowledge_pb2 as _knowledge_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -40,45 +25,8 @@ class KnowledgeServiceStub:
     DOCUMENT_NOT_FOUND, like one that never was.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> KnowledgeServiceAsyncStub: ...
-    IngestDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_pb2.IngestDocumentRequest, _knowledge_pb2.IngestDocumentResponse]
-    """Makes a document of an uploaded file, or puts a new file in the place of an old document's. Answers as
-    soon as the work is stored; GetDocument shows its progress. A replaced document is found by its old
-    text until the new one is ready. The file is kept as long as the document. Asked again with the same
-    `request_id` it answers the same document. Fails with MEDIA_NOT_FOUND, MEDIA_TYPE_UNSUPPORTED (no
-    document), DOCUMENT_NOT_FOUND (nothing to replace), VERSION_MISMATCH, QUOTA_EXCEEDED,
-    ANALYZER_UNAVAILABLE and IDEMPOTENCY_KEY_REUSED. What is wrong inside the file is the document's
-    `failure`.
-    """
-    ListDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_pb2.ListDocumentsRequest, _knowledge_pb2.ListDocumentsResponse]
-    """Lists documents, the one changed last first. Fails with PAGE_TOKEN_INVALID."""
-    GetDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_pb2.GetDocumentRequest, _knowledge_pb2.GetDocumentResponse]
-    """Reads what is known about a document, and how far it is. Fails with DOCUMENT_NOT_FOUND."""
-    DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_pb2.DeleteDocumentRequest, _knowledge_pb2.DeleteDocumentResponse]
-    """Deletes a document: from that moment no search finds it. Its file goes too, unless a message names
-    it. Fails with DOCUMENT_NOT_FOUND, unless `allow_missing` is set.
-    """
-    SearchDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_pb2.SearchDocumentsRequest, _knowledge_pb2.SearchDocumentsResponse]
-    """Finds passages by words and by meaning together, the best first. Nothing found is an empty answer. A
-    POST, because the question is private and does not belong into an address. Fails with
-    DOCUMENT_NOT_FOUND (a named document) and ANALYZER_UNAVAILABLE (neither index can answer).
-    """
-
-@_typing.type_check_only
-class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
-    """Documents of the signed-in person. Served by media_svc; all of it works offline, on this machine.
-
-    Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
-    REVOCATION_FEED_LOST, INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE, DRAINING and
-    DEADLINE_EXCEEDED; the comments below name only what is added. A document of somebody else is
-    DOCUMENT_NOT_FOUND, like one that never was.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    IngestDocument: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.IngestDocumentRequest, _knowledge_pb2.IngestDocumentResponse]  # type: ignore[assignment]
+    IngestDocument: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.IngestDocumentRequest, _knowledge_pb2.IngestDocumentResponse]
     """Makes a document of an uploaded file, or puts a new file in the place of an old document's. Answers as
     soon as the work is stored; GetDocument shows its progress. A replaced document is found by its old
     text until the new one is ready. The file is kept as long as the document. Asked again with the same
@@ -87,21 +35,21 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     ANALYZER_UNAVAILABLE and IDEMPOTENCY_KEY_REUSED. What is wrong inside the file is the document's
     `failure`.
     """
-    ListDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.ListDocumentsRequest, _knowledge_pb2.ListDocumentsResponse]  # type: ignore[assignment]
+    ListDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.ListDocumentsRequest, _knowledge_pb2.ListDocumentsResponse]
     """Lists documents, the one changed last first. Fails with PAGE_TOKEN_INVALID."""
-    GetDocument: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.GetDocumentRequest, _knowledge_pb2.GetDocumentResponse]  # type: ignore[assignment]
+    GetDocument: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.GetDocumentRequest, _knowledge_pb2.GetDocumentResponse]
     """Reads what is known about a document, and how far it is. Fails with DOCUMENT_NOT_FOUND."""
-    DeleteDocument: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.DeleteDocumentRequest, _knowledge_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
+    DeleteDocument: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.DeleteDocumentRequest, _knowledge_pb2.DeleteDocumentResponse]
     """Deletes a document: from that moment no search finds it. Its file goes too, unless a message names
     it. Fails with DOCUMENT_NOT_FOUND, unless `allow_missing` is set.
     """
-    SearchDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.SearchDocumentsRequest, _knowledge_pb2.SearchDocumentsResponse]  # type: ignore[assignment]
+    SearchDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_pb2.SearchDocumentsRequest, _knowledge_pb2.SearchDocumentsResponse]
     """Finds passages by words and by meaning together, the best first. Nothing found is an empty answer. A
     POST, because the question is private and does not belong into an address. Fails with
     DOCUMENT_NOT_FOUND (a named document) and ANALYZER_UNAVAILABLE (neither index can answer).
     """
 
-class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
+class KnowledgeServiceServicer:
     """Documents of the signed-in person. Served by media_svc; all of it works offline, on this machine.
 
     Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
@@ -110,12 +58,11 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
     DOCUMENT_NOT_FOUND, like one that never was.
     """
 
-    @_abc_1.abstractmethod
     def IngestDocument(
         self,
         request: _knowledge_pb2.IngestDocumentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_knowledge_pb2.IngestDocumentResponse, _abc.Awaitable[_knowledge_pb2.IngestDocumentResponse]]:
+        context: _aio.ServicerContext[_knowledge_pb2.IngestDocumentRequest, _abc.Awaitable[_knowledge_pb2.IngestDocumentResponse]],
+    ) -> _abc.Awaitable[_knowledge_pb2.IngestDocumentResponse]:
         """Makes a document of an uploaded file, or puts a new file in the place of an old document's. Answers as
         soon as the work is stored; GetDocument shows its progress. A replaced document is found by its old
         text until the new one is ready. The file is kept as long as the document. Asked again with the same
@@ -125,41 +72,37 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         `failure`.
         """
 
-    @_abc_1.abstractmethod
     def ListDocuments(
         self,
         request: _knowledge_pb2.ListDocumentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_knowledge_pb2.ListDocumentsResponse, _abc.Awaitable[_knowledge_pb2.ListDocumentsResponse]]:
+        context: _aio.ServicerContext[_knowledge_pb2.ListDocumentsRequest, _abc.Awaitable[_knowledge_pb2.ListDocumentsResponse]],
+    ) -> _abc.Awaitable[_knowledge_pb2.ListDocumentsResponse]:
         """Lists documents, the one changed last first. Fails with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def GetDocument(
         self,
         request: _knowledge_pb2.GetDocumentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_knowledge_pb2.GetDocumentResponse, _abc.Awaitable[_knowledge_pb2.GetDocumentResponse]]:
+        context: _aio.ServicerContext[_knowledge_pb2.GetDocumentRequest, _abc.Awaitable[_knowledge_pb2.GetDocumentResponse]],
+    ) -> _abc.Awaitable[_knowledge_pb2.GetDocumentResponse]:
         """Reads what is known about a document, and how far it is. Fails with DOCUMENT_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def DeleteDocument(
         self,
         request: _knowledge_pb2.DeleteDocumentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_knowledge_pb2.DeleteDocumentResponse, _abc.Awaitable[_knowledge_pb2.DeleteDocumentResponse]]:
+        context: _aio.ServicerContext[_knowledge_pb2.DeleteDocumentRequest, _abc.Awaitable[_knowledge_pb2.DeleteDocumentResponse]],
+    ) -> _abc.Awaitable[_knowledge_pb2.DeleteDocumentResponse]:
         """Deletes a document: from that moment no search finds it. Its file goes too, unless a message names
         it. Fails with DOCUMENT_NOT_FOUND, unless `allow_missing` is set.
         """
 
-    @_abc_1.abstractmethod
     def SearchDocuments(
         self,
         request: _knowledge_pb2.SearchDocumentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_knowledge_pb2.SearchDocumentsResponse, _abc.Awaitable[_knowledge_pb2.SearchDocumentsResponse]]:
+        context: _aio.ServicerContext[_knowledge_pb2.SearchDocumentsRequest, _abc.Awaitable[_knowledge_pb2.SearchDocumentsResponse]],
+    ) -> _abc.Awaitable[_knowledge_pb2.SearchDocumentsResponse]:
         """Finds passages by words and by meaning together, the best first. Nothing found is an empty answer. A
         POST, because the question is private and does not belong into an address. Fails with
         DOCUMENT_NOT_FOUND (a named document) and ANALYZER_UNAVAILABLE (neither index can answer).
         """
 
-def add_KnowledgeServiceServicer_to_server(servicer: KnowledgeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_KnowledgeServiceServicer_to_server(servicer: KnowledgeServiceServicer, server: _aio.Server) -> None: ...

@@ -15,22 +15,7 @@ or answers its result, for 24 h, at no further cost.
 from assistant.media.v1 import media_pb2 as _media_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -46,250 +31,121 @@ class MediaServiceStub:
     that never was.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> MediaServiceAsyncStub: ...
-    UploadMedia: _grpc.StreamUnaryMultiCallable[_media_pb2.UploadMediaRequest, _media_pb2.UploadMediaResponse]
-    """Uploads a file in one client stream: a header, then chunks. The twin for grpc-web and HTTP, which can
-    also be resumed, is CreateUpload, WriteUpload and GetUpload. The same bytes uploaded twice are stored
-    once, under one id. Fails with FRAME_UNEXPECTED, MEDIA_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED,
-    MEDIA_UNREADABLE, MEDIA_DIGEST_MISMATCH, QUOTA_EXCEEDED and IDEMPOTENCY_KEY_REUSED.
-    """
-    CreateUpload: _grpc.UnaryUnaryMultiCallable[_media_pb2.CreateUploadRequest, _media_pb2.CreateUploadResponse]
-    """Begins an upload whose bytes follow by WriteUpload, within 24 h. Asked again with the same
-    `request_id` it answers the same upload, with what has arrived. When the person has stored these bytes
-    already, the upload is finished at once. Fails with MEDIA_TOO_LARGE, QUOTA_EXCEEDED and
-    IDEMPOTENCY_KEY_REUSED.
-    """
-    WriteUpload: _grpc.UnaryUnaryMultiCallable[_media_pb2.WriteUploadRequest, _media_pb2.WriteUploadResponse]
-    """Appends a chunk. A chunk that ends at or before what has arrived is taken as sent twice and answered
-    OK. With the last one the file is checked; the answer to it is FINISHED, or CHECKING when that takes
-    longer: then follow it with GetUpload. Fails with UPLOAD_NOT_FOUND, OFFSET_MISMATCH (metadata
-    `offset` says where to go on); what is wrong with the file itself is the upload's `failure`.
-    """
-    GetUpload: _grpc.UnaryUnaryMultiCallable[_media_pb2.GetUploadRequest, _media_pb2.GetUploadResponse]
-    """Reads how far an upload is: after a cut the client goes on at `received_size`. Kept for 24 h. Fails
-    with UPLOAD_NOT_FOUND.
-    """
-    GetMedia: _grpc.UnaryUnaryMultiCallable[_media_pb2.GetMediaRequest, _media_pb2.GetMediaResponse]
-    """Reads what is known about a file. Fails with MEDIA_NOT_FOUND."""
-    ListMedia: _grpc.UnaryUnaryMultiCallable[_media_pb2.ListMediaRequest, _media_pb2.ListMediaResponse]
-    """Lists the person's files, newest first, and how much of the quota they use. Fails with
-    PAGE_TOKEN_INVALID.
-    """
-    DownloadMedia: _grpc.UnaryStreamMultiCallable[_media_pb2.DownloadMediaRequest, _media_pb2.DownloadMediaResponse]
-    """Streams a file, one of its variants, or a range of it: a header, chunks, and `finished` as the last
-    frame. A stream that ends without `finished` was cut: go on with `offset`. Over HTTP the answer is a
-    stream of server-sent events. Fails with MEDIA_NOT_FOUND, RANGE_INVALID, MEDIA_UNREADABLE (the file
-    has no such variant) and ANALYZER_UNAVAILABLE (the variant cannot be made here).
-    """
-    DeleteMedia: _grpc.UnaryUnaryMultiCallable[_media_pb2.DeleteMediaRequest, _media_pb2.DeleteMediaResponse]
-    """Deletes a file with its variants and analyses. Messages that name it stay and show that it is gone;
-    a document made of it is deleted too. Fails with MEDIA_NOT_FOUND, unless `allow_missing` is set.
-    """
-    AnalyzeImage: _grpc.UnaryUnaryMultiCallable[_media_pb2.AnalyzeImageRequest, _media_pb2.AnalyzeImageResponse]
-    """Says what an image shows. Without a `model` it is done on this machine, offline. A feature that could
-    not be had is named in `failures`; nothing is made up. Fails with MEDIA_NOT_FOUND,
-    MEDIA_TYPE_UNSUPPORTED, MEDIA_UNREADABLE, ANALYZER_UNAVAILABLE (no asked feature could be had),
-    UNKNOWN_MODEL, PARAMETER_UNSUPPORTED (the model sees no images), PLACEMENT_REFUSED, COST_LIMIT,
-    PEER_UNAVAILABLE, the reasons of providers (PROVIDER_FAILED and the like) and IDEMPOTENCY_KEY_REUSED.
-    """
-    Transcribe: _grpc.UnaryUnaryMultiCallable[_media_pb2.TranscribeRequest, _media_pb2.TranscribeResponse]
-    """Writes down what is said in a sound file. Without a `model` it is done on this machine, offline.
-    Silence is empty text. A long recording outlasts a call: DEADLINE_EXCEEDED then means that the work
-    goes on; ask again with the same `request_id`. Fails with MEDIA_NOT_FOUND, MEDIA_TYPE_UNSUPPORTED,
-    MEDIA_UNREADABLE, ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED, COST_LIMIT, the reasons of
-    providers and IDEMPOTENCY_KEY_REUSED.
-    """
-    StreamTranscribe: _grpc.StreamStreamMultiCallable[_media_pb2.StreamTranscribeRequest, _media_pb2.StreamTranscribeResponse]
-    """Writes down speech while the person speaks, in one stream both ways: `start`, then sound, then
-    `finish`, or the end of the sending side; partial and final text come back. Ends by itself at
-    silence, if asked. The twin for grpc-web and HTTP is StartTranscription, AppendAudio and
-    FinishTranscription. The last frame is `finished` or `failed`. Fails with FRAME_UNEXPECTED,
-    ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED, TOO_MANY_STREAMS and IDEMPOTENCY_KEY_REUSED.
-    """
-    StartTranscription: _grpc.UnaryStreamMultiCallable[_media_pb2.StartTranscriptionRequest, _media_pb2.StartTranscriptionResponse]
-    """Opens a transcription and follows it: the sound goes in by AppendAudio, the text comes out here. Also
-    opens it again after a cut: with the same id, and the sequence of the last event that was received.
-    The last frame is `finished` or `failed`; a stream that ends without one was cut. Over HTTP the answer
-    is a stream of server-sent events. Fails with ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED,
-    TOO_MANY_STREAMS and IDEMPOTENCY_KEY_REUSED.
-    """
-    AppendAudio: _grpc.UnaryUnaryMultiCallable[_media_pb2.AppendAudioRequest, _media_pb2.AppendAudioResponse]
-    """Adds sound to an open transcription. Sound that ends at or before what has arrived is taken as sent
-    twice and answered OK. About four calls a second of speech is a good measure. Fails with
-    TRANSCRIPTION_NOT_FOUND, OFFSET_MISMATCH (metadata `offset` says where to go on), FRAME_UNEXPECTED
-    (it has ended) and MEDIA_TOO_LARGE (longer than a recording may be).
-    """
-    FinishTranscription: _grpc.UnaryUnaryMultiCallable[_media_pb2.FinishTranscriptionRequest, _media_pb2.FinishTranscriptionResponse]
-    """Ends a transcription and answers the whole transcript. Asked again, within 10 minutes, it answers the
-    same. Fails with TRANSCRIPTION_NOT_FOUND, OFFSET_MISMATCH (sound is missing before `size`),
-    MEDIA_UNREADABLE and ANALYZER_UNAVAILABLE.
-    """
-    SynthesizeSpeech: _grpc.UnaryStreamMultiCallable[_media_pb2.SynthesizeSpeechRequest, _media_pb2.SynthesizeSpeechResponse]
-    """Speaks a text: a header, the sound as it is made, and `finished` as the last frame, or `failed`.
-    Without a `model` it is done on this machine, offline. The same text in the same voice is answered
-    from a cache, so that it may be asked again after a cut. Over HTTP the answer is a stream of
-    server-sent events. Fails with ANALYZER_UNAVAILABLE (no voice for the language), UNKNOWN_MODEL,
-    PLACEMENT_REFUSED, COST_LIMIT and the reasons of providers.
-    """
-    ClaimMedia: _grpc.UnaryUnaryMultiCallable[_media_pb2.ClaimMediaRequest, _media_pb2.ClaimMediaResponse]
-    """Internal: context_svc calls it before it commits a message, a reminder or a document that names
-    files, with the person's grant. The files are then kept as long as the claim is. Claiming again with
-    the same claim id answers the same; a claim whose commit never came is released by context_svc. Fails
-    with MEDIA_NOT_FOUND (metadata `media_id`; nothing is claimed then) and IDEMPOTENCY_KEY_REUSED.
-    """
-    ReleaseMedia: _grpc.UnaryUnaryMultiCallable[_media_pb2.ReleaseMediaRequest, _media_pb2.ReleaseMediaResponse]
-    """Internal: context_svc calls it when what held the claims is gone, from its outbox, again until it is
-    answered. A file without a claim is deleted. An unknown claim is no failure.
-    """
-    EraseOwner: _grpc.UnaryUnaryMultiCallable[_media_pb2.EraseOwnerRequest, _media_pb2.EraseOwnerResponse]
-    """Internal: context_svc calls it when an account is deleted, again until `erased` is true. Erases every
-    file, analysis, document and index row of the account, and refuses its later calls.
-    """
-    ExportOwner: _grpc.UnaryStreamMultiCallable[_media_pb2.ExportOwnerRequest, _media_pb2.ExportOwnerResponse]
-    """Internal: context_svc calls it for ExportAccount. Streams every file and document of the account; the
-    last frame is `finished`.
-    """
-    WriteBackup: _grpc.UnaryStreamMultiCallable[_media_pb2.WriteBackupRequest, _media_pb2.WriteBackupResponse]
-    """Internal: context_svc calls it for CreateBackup. media_svc writes its whole state out, as of one
-    moment; the last frame is `finished`.
-    """
-    ReadBackup: _grpc.StreamUnaryMultiCallable[_media_pb2.ReadBackupRequest, _media_pb2.ReadBackupResponse]
-    """Internal: context_svc calls it for RestoreBackup. media_svc reads a state written by WriteBackup and
-    puts it in the place of its own, all or nothing. Afterwards context_svc applies later erasures again
-    by EraseOwner and ReleaseMedia. Fails with FRAME_UNEXPECTED, BACKUP_TOO_NEW, ARCHIVE_INVALID and
-    MEDIA_DIGEST_MISMATCH.
-    """
-
-@_typing.type_check_only
-class MediaServiceAsyncStub(MediaServiceStub):
-    """Files of the signed-in person, and the calls by which context_svc keeps them in step with the
-    conversation. Served by media_svc.
-
-    Every public call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED,
-    SCOPE_MISSING, REVOCATION_FEED_LOST, INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE,
-    DRAINING and DEADLINE_EXCEEDED; every internal one with CALLER_NOT_ALLOWED, GRANT_INVALID and the last
-    five. The comments below name only what is added. A file of somebody else is MEDIA_NOT_FOUND, like one
-    that never was.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    UploadMedia: _aio.StreamUnaryMultiCallable[_media_pb2.UploadMediaRequest, _media_pb2.UploadMediaResponse]  # type: ignore[assignment]
+    UploadMedia: _aio.StreamUnaryMultiCallable[_media_pb2.UploadMediaRequest, _media_pb2.UploadMediaResponse]
     """Uploads a file in one client stream: a header, then chunks. The twin for grpc-web and HTTP, which can
     also be resumed, is CreateUpload, WriteUpload and GetUpload. The same bytes uploaded twice are stored
     once, under one id. Fails with FRAME_UNEXPECTED, MEDIA_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED,
     MEDIA_UNREADABLE, MEDIA_DIGEST_MISMATCH, QUOTA_EXCEEDED and IDEMPOTENCY_KEY_REUSED.
     """
-    CreateUpload: _aio.UnaryUnaryMultiCallable[_media_pb2.CreateUploadRequest, _media_pb2.CreateUploadResponse]  # type: ignore[assignment]
+    CreateUpload: _aio.UnaryUnaryMultiCallable[_media_pb2.CreateUploadRequest, _media_pb2.CreateUploadResponse]
     """Begins an upload whose bytes follow by WriteUpload, within 24 h. Asked again with the same
     `request_id` it answers the same upload, with what has arrived. When the person has stored these bytes
     already, the upload is finished at once. Fails with MEDIA_TOO_LARGE, QUOTA_EXCEEDED and
     IDEMPOTENCY_KEY_REUSED.
     """
-    WriteUpload: _aio.UnaryUnaryMultiCallable[_media_pb2.WriteUploadRequest, _media_pb2.WriteUploadResponse]  # type: ignore[assignment]
+    WriteUpload: _aio.UnaryUnaryMultiCallable[_media_pb2.WriteUploadRequest, _media_pb2.WriteUploadResponse]
     """Appends a chunk. A chunk that ends at or before what has arrived is taken as sent twice and answered
     OK. With the last one the file is checked; the answer to it is FINISHED, or CHECKING when that takes
     longer: then follow it with GetUpload. Fails with UPLOAD_NOT_FOUND, OFFSET_MISMATCH (metadata
     `offset` says where to go on); what is wrong with the file itself is the upload's `failure`.
     """
-    GetUpload: _aio.UnaryUnaryMultiCallable[_media_pb2.GetUploadRequest, _media_pb2.GetUploadResponse]  # type: ignore[assignment]
+    GetUpload: _aio.UnaryUnaryMultiCallable[_media_pb2.GetUploadRequest, _media_pb2.GetUploadResponse]
     """Reads how far an upload is: after a cut the client goes on at `received_size`. Kept for 24 h. Fails
     with UPLOAD_NOT_FOUND.
     """
-    GetMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.GetMediaRequest, _media_pb2.GetMediaResponse]  # type: ignore[assignment]
+    GetMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.GetMediaRequest, _media_pb2.GetMediaResponse]
     """Reads what is known about a file. Fails with MEDIA_NOT_FOUND."""
-    ListMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.ListMediaRequest, _media_pb2.ListMediaResponse]  # type: ignore[assignment]
+    ListMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.ListMediaRequest, _media_pb2.ListMediaResponse]
     """Lists the person's files, newest first, and how much of the quota they use. Fails with
     PAGE_TOKEN_INVALID.
     """
-    DownloadMedia: _aio.UnaryStreamMultiCallable[_media_pb2.DownloadMediaRequest, _media_pb2.DownloadMediaResponse]  # type: ignore[assignment]
+    DownloadMedia: _aio.UnaryStreamMultiCallable[_media_pb2.DownloadMediaRequest, _media_pb2.DownloadMediaResponse]
     """Streams a file, one of its variants, or a range of it: a header, chunks, and `finished` as the last
     frame. A stream that ends without `finished` was cut: go on with `offset`. Over HTTP the answer is a
     stream of server-sent events. Fails with MEDIA_NOT_FOUND, RANGE_INVALID, MEDIA_UNREADABLE (the file
     has no such variant) and ANALYZER_UNAVAILABLE (the variant cannot be made here).
     """
-    DeleteMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.DeleteMediaRequest, _media_pb2.DeleteMediaResponse]  # type: ignore[assignment]
+    DeleteMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.DeleteMediaRequest, _media_pb2.DeleteMediaResponse]
     """Deletes a file with its variants and analyses. Messages that name it stay and show that it is gone;
     a document made of it is deleted too. Fails with MEDIA_NOT_FOUND, unless `allow_missing` is set.
     """
-    AnalyzeImage: _aio.UnaryUnaryMultiCallable[_media_pb2.AnalyzeImageRequest, _media_pb2.AnalyzeImageResponse]  # type: ignore[assignment]
+    AnalyzeImage: _aio.UnaryUnaryMultiCallable[_media_pb2.AnalyzeImageRequest, _media_pb2.AnalyzeImageResponse]
     """Says what an image shows. Without a `model` it is done on this machine, offline. A feature that could
     not be had is named in `failures`; nothing is made up. Fails with MEDIA_NOT_FOUND,
     MEDIA_TYPE_UNSUPPORTED, MEDIA_UNREADABLE, ANALYZER_UNAVAILABLE (no asked feature could be had),
     UNKNOWN_MODEL, PARAMETER_UNSUPPORTED (the model sees no images), PLACEMENT_REFUSED, COST_LIMIT,
     PEER_UNAVAILABLE, the reasons of providers (PROVIDER_FAILED and the like) and IDEMPOTENCY_KEY_REUSED.
     """
-    Transcribe: _aio.UnaryUnaryMultiCallable[_media_pb2.TranscribeRequest, _media_pb2.TranscribeResponse]  # type: ignore[assignment]
+    Transcribe: _aio.UnaryUnaryMultiCallable[_media_pb2.TranscribeRequest, _media_pb2.TranscribeResponse]
     """Writes down what is said in a sound file. Without a `model` it is done on this machine, offline.
     Silence is empty text. A long recording outlasts a call: DEADLINE_EXCEEDED then means that the work
     goes on; ask again with the same `request_id`. Fails with MEDIA_NOT_FOUND, MEDIA_TYPE_UNSUPPORTED,
     MEDIA_UNREADABLE, ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED, COST_LIMIT, the reasons of
     providers and IDEMPOTENCY_KEY_REUSED.
     """
-    StreamTranscribe: _aio.StreamStreamMultiCallable[_media_pb2.StreamTranscribeRequest, _media_pb2.StreamTranscribeResponse]  # type: ignore[assignment]
+    StreamTranscribe: _aio.StreamStreamMultiCallable[_media_pb2.StreamTranscribeRequest, _media_pb2.StreamTranscribeResponse]
     """Writes down speech while the person speaks, in one stream both ways: `start`, then sound, then
     `finish`, or the end of the sending side; partial and final text come back. Ends by itself at
     silence, if asked. The twin for grpc-web and HTTP is StartTranscription, AppendAudio and
     FinishTranscription. The last frame is `finished` or `failed`. Fails with FRAME_UNEXPECTED,
     ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED, TOO_MANY_STREAMS and IDEMPOTENCY_KEY_REUSED.
     """
-    StartTranscription: _aio.UnaryStreamMultiCallable[_media_pb2.StartTranscriptionRequest, _media_pb2.StartTranscriptionResponse]  # type: ignore[assignment]
+    StartTranscription: _aio.UnaryStreamMultiCallable[_media_pb2.StartTranscriptionRequest, _media_pb2.StartTranscriptionResponse]
     """Opens a transcription and follows it: the sound goes in by AppendAudio, the text comes out here. Also
     opens it again after a cut: with the same id, and the sequence of the last event that was received.
     The last frame is `finished` or `failed`; a stream that ends without one was cut. Over HTTP the answer
     is a stream of server-sent events. Fails with ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED,
     TOO_MANY_STREAMS and IDEMPOTENCY_KEY_REUSED.
     """
-    AppendAudio: _aio.UnaryUnaryMultiCallable[_media_pb2.AppendAudioRequest, _media_pb2.AppendAudioResponse]  # type: ignore[assignment]
+    AppendAudio: _aio.UnaryUnaryMultiCallable[_media_pb2.AppendAudioRequest, _media_pb2.AppendAudioResponse]
     """Adds sound to an open transcription. Sound that ends at or before what has arrived is taken as sent
     twice and answered OK. About four calls a second of speech is a good measure. Fails with
     TRANSCRIPTION_NOT_FOUND, OFFSET_MISMATCH (metadata `offset` says where to go on), FRAME_UNEXPECTED
     (it has ended) and MEDIA_TOO_LARGE (longer than a recording may be).
     """
-    FinishTranscription: _aio.UnaryUnaryMultiCallable[_media_pb2.FinishTranscriptionRequest, _media_pb2.FinishTranscriptionResponse]  # type: ignore[assignment]
+    FinishTranscription: _aio.UnaryUnaryMultiCallable[_media_pb2.FinishTranscriptionRequest, _media_pb2.FinishTranscriptionResponse]
     """Ends a transcription and answers the whole transcript. Asked again, within 10 minutes, it answers the
     same. Fails with TRANSCRIPTION_NOT_FOUND, OFFSET_MISMATCH (sound is missing before `size`),
     MEDIA_UNREADABLE and ANALYZER_UNAVAILABLE.
     """
-    SynthesizeSpeech: _aio.UnaryStreamMultiCallable[_media_pb2.SynthesizeSpeechRequest, _media_pb2.SynthesizeSpeechResponse]  # type: ignore[assignment]
+    SynthesizeSpeech: _aio.UnaryStreamMultiCallable[_media_pb2.SynthesizeSpeechRequest, _media_pb2.SynthesizeSpeechResponse]
     """Speaks a text: a header, the sound as it is made, and `finished` as the last frame, or `failed`.
     Without a `model` it is done on this machine, offline. The same text in the same voice is answered
     from a cache, so that it may be asked again after a cut. Over HTTP the answer is a stream of
     server-sent events. Fails with ANALYZER_UNAVAILABLE (no voice for the language), UNKNOWN_MODEL,
     PLACEMENT_REFUSED, COST_LIMIT and the reasons of providers.
     """
-    ClaimMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.ClaimMediaRequest, _media_pb2.ClaimMediaResponse]  # type: ignore[assignment]
+    ClaimMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.ClaimMediaRequest, _media_pb2.ClaimMediaResponse]
     """Internal: context_svc calls it before it commits a message, a reminder or a document that names
     files, with the person's grant. The files are then kept as long as the claim is. Claiming again with
     the same claim id answers the same; a claim whose commit never came is released by context_svc. Fails
     with MEDIA_NOT_FOUND (metadata `media_id`; nothing is claimed then) and IDEMPOTENCY_KEY_REUSED.
     """
-    ReleaseMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.ReleaseMediaRequest, _media_pb2.ReleaseMediaResponse]  # type: ignore[assignment]
+    ReleaseMedia: _aio.UnaryUnaryMultiCallable[_media_pb2.ReleaseMediaRequest, _media_pb2.ReleaseMediaResponse]
     """Internal: context_svc calls it when what held the claims is gone, from its outbox, again until it is
     answered. A file without a claim is deleted. An unknown claim is no failure.
     """
-    EraseOwner: _aio.UnaryUnaryMultiCallable[_media_pb2.EraseOwnerRequest, _media_pb2.EraseOwnerResponse]  # type: ignore[assignment]
+    EraseOwner: _aio.UnaryUnaryMultiCallable[_media_pb2.EraseOwnerRequest, _media_pb2.EraseOwnerResponse]
     """Internal: context_svc calls it when an account is deleted, again until `erased` is true. Erases every
     file, analysis, document and index row of the account, and refuses its later calls.
     """
-    ExportOwner: _aio.UnaryStreamMultiCallable[_media_pb2.ExportOwnerRequest, _media_pb2.ExportOwnerResponse]  # type: ignore[assignment]
+    ExportOwner: _aio.UnaryStreamMultiCallable[_media_pb2.ExportOwnerRequest, _media_pb2.ExportOwnerResponse]
     """Internal: context_svc calls it for ExportAccount. Streams every file and document of the account; the
     last frame is `finished`.
     """
-    WriteBackup: _aio.UnaryStreamMultiCallable[_media_pb2.WriteBackupRequest, _media_pb2.WriteBackupResponse]  # type: ignore[assignment]
+    WriteBackup: _aio.UnaryStreamMultiCallable[_media_pb2.WriteBackupRequest, _media_pb2.WriteBackupResponse]
     """Internal: context_svc calls it for CreateBackup. media_svc writes its whole state out, as of one
     moment; the last frame is `finished`.
     """
-    ReadBackup: _aio.StreamUnaryMultiCallable[_media_pb2.ReadBackupRequest, _media_pb2.ReadBackupResponse]  # type: ignore[assignment]
+    ReadBackup: _aio.StreamUnaryMultiCallable[_media_pb2.ReadBackupRequest, _media_pb2.ReadBackupResponse]
     """Internal: context_svc calls it for RestoreBackup. media_svc reads a state written by WriteBackup and
     puts it in the place of its own, all or nothing. Afterwards context_svc applies later erasures again
     by EraseOwner and ReleaseMedia. Fails with FRAME_UNEXPECTED, BACKUP_TOO_NEW, ARCHIVE_INVALID and
     MEDIA_DIGEST_MISMATCH.
     """
 
-class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
+class MediaServiceServicer:
     """Files of the signed-in person, and the calls by which context_svc keeps them in step with the
     conversation. Served by media_svc.
 
@@ -300,98 +156,89 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
     that never was.
     """
 
-    @_abc_1.abstractmethod
     def UploadMedia(
         self,
-        request_iterator: _MaybeAsyncIterator[_media_pb2.UploadMediaRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.UploadMediaResponse, _abc.Awaitable[_media_pb2.UploadMediaResponse]]:
+        request_iterator: _abc.AsyncIterator[_media_pb2.UploadMediaRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_media_pb2.UploadMediaRequest], _abc.Awaitable[_media_pb2.UploadMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.UploadMediaResponse]:
         """Uploads a file in one client stream: a header, then chunks. The twin for grpc-web and HTTP, which can
         also be resumed, is CreateUpload, WriteUpload and GetUpload. The same bytes uploaded twice are stored
         once, under one id. Fails with FRAME_UNEXPECTED, MEDIA_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED,
         MEDIA_UNREADABLE, MEDIA_DIGEST_MISMATCH, QUOTA_EXCEEDED and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def CreateUpload(
         self,
         request: _media_pb2.CreateUploadRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.CreateUploadResponse, _abc.Awaitable[_media_pb2.CreateUploadResponse]]:
+        context: _aio.ServicerContext[_media_pb2.CreateUploadRequest, _abc.Awaitable[_media_pb2.CreateUploadResponse]],
+    ) -> _abc.Awaitable[_media_pb2.CreateUploadResponse]:
         """Begins an upload whose bytes follow by WriteUpload, within 24 h. Asked again with the same
         `request_id` it answers the same upload, with what has arrived. When the person has stored these bytes
         already, the upload is finished at once. Fails with MEDIA_TOO_LARGE, QUOTA_EXCEEDED and
         IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def WriteUpload(
         self,
         request: _media_pb2.WriteUploadRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.WriteUploadResponse, _abc.Awaitable[_media_pb2.WriteUploadResponse]]:
+        context: _aio.ServicerContext[_media_pb2.WriteUploadRequest, _abc.Awaitable[_media_pb2.WriteUploadResponse]],
+    ) -> _abc.Awaitable[_media_pb2.WriteUploadResponse]:
         """Appends a chunk. A chunk that ends at or before what has arrived is taken as sent twice and answered
         OK. With the last one the file is checked; the answer to it is FINISHED, or CHECKING when that takes
         longer: then follow it with GetUpload. Fails with UPLOAD_NOT_FOUND, OFFSET_MISMATCH (metadata
         `offset` says where to go on); what is wrong with the file itself is the upload's `failure`.
         """
 
-    @_abc_1.abstractmethod
     def GetUpload(
         self,
         request: _media_pb2.GetUploadRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.GetUploadResponse, _abc.Awaitable[_media_pb2.GetUploadResponse]]:
+        context: _aio.ServicerContext[_media_pb2.GetUploadRequest, _abc.Awaitable[_media_pb2.GetUploadResponse]],
+    ) -> _abc.Awaitable[_media_pb2.GetUploadResponse]:
         """Reads how far an upload is: after a cut the client goes on at `received_size`. Kept for 24 h. Fails
         with UPLOAD_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def GetMedia(
         self,
         request: _media_pb2.GetMediaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.GetMediaResponse, _abc.Awaitable[_media_pb2.GetMediaResponse]]:
+        context: _aio.ServicerContext[_media_pb2.GetMediaRequest, _abc.Awaitable[_media_pb2.GetMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.GetMediaResponse]:
         """Reads what is known about a file. Fails with MEDIA_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListMedia(
         self,
         request: _media_pb2.ListMediaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.ListMediaResponse, _abc.Awaitable[_media_pb2.ListMediaResponse]]:
+        context: _aio.ServicerContext[_media_pb2.ListMediaRequest, _abc.Awaitable[_media_pb2.ListMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.ListMediaResponse]:
         """Lists the person's files, newest first, and how much of the quota they use. Fails with
         PAGE_TOKEN_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def DownloadMedia(
         self,
         request: _media_pb2.DownloadMediaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_media_pb2.DownloadMediaResponse], _abc.AsyncIterator[_media_pb2.DownloadMediaResponse]]:
+        context: _aio.ServicerContext[_media_pb2.DownloadMediaRequest, _abc.AsyncIterator[_media_pb2.DownloadMediaResponse]],
+    ) -> _abc.AsyncIterator[_media_pb2.DownloadMediaResponse]:
         """Streams a file, one of its variants, or a range of it: a header, chunks, and `finished` as the last
         frame. A stream that ends without `finished` was cut: go on with `offset`. Over HTTP the answer is a
         stream of server-sent events. Fails with MEDIA_NOT_FOUND, RANGE_INVALID, MEDIA_UNREADABLE (the file
         has no such variant) and ANALYZER_UNAVAILABLE (the variant cannot be made here).
         """
 
-    @_abc_1.abstractmethod
     def DeleteMedia(
         self,
         request: _media_pb2.DeleteMediaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.DeleteMediaResponse, _abc.Awaitable[_media_pb2.DeleteMediaResponse]]:
+        context: _aio.ServicerContext[_media_pb2.DeleteMediaRequest, _abc.Awaitable[_media_pb2.DeleteMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.DeleteMediaResponse]:
         """Deletes a file with its variants and analyses. Messages that name it stay and show that it is gone;
         a document made of it is deleted too. Fails with MEDIA_NOT_FOUND, unless `allow_missing` is set.
         """
 
-    @_abc_1.abstractmethod
     def AnalyzeImage(
         self,
         request: _media_pb2.AnalyzeImageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.AnalyzeImageResponse, _abc.Awaitable[_media_pb2.AnalyzeImageResponse]]:
+        context: _aio.ServicerContext[_media_pb2.AnalyzeImageRequest, _abc.Awaitable[_media_pb2.AnalyzeImageResponse]],
+    ) -> _abc.Awaitable[_media_pb2.AnalyzeImageResponse]:
         """Says what an image shows. Without a `model` it is done on this machine, offline. A feature that could
         not be had is named in `failures`; nothing is made up. Fails with MEDIA_NOT_FOUND,
         MEDIA_TYPE_UNSUPPORTED, MEDIA_UNREADABLE, ANALYZER_UNAVAILABLE (no asked feature could be had),
@@ -399,12 +246,11 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         PEER_UNAVAILABLE, the reasons of providers (PROVIDER_FAILED and the like) and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def Transcribe(
         self,
         request: _media_pb2.TranscribeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.TranscribeResponse, _abc.Awaitable[_media_pb2.TranscribeResponse]]:
+        context: _aio.ServicerContext[_media_pb2.TranscribeRequest, _abc.Awaitable[_media_pb2.TranscribeResponse]],
+    ) -> _abc.Awaitable[_media_pb2.TranscribeResponse]:
         """Writes down what is said in a sound file. Without a `model` it is done on this machine, offline.
         Silence is empty text. A long recording outlasts a call: DEADLINE_EXCEEDED then means that the work
         goes on; ask again with the same `request_id`. Fails with MEDIA_NOT_FOUND, MEDIA_TYPE_UNSUPPORTED,
@@ -412,12 +258,11 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         providers and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def StreamTranscribe(
         self,
-        request_iterator: _MaybeAsyncIterator[_media_pb2.StreamTranscribeRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_media_pb2.StreamTranscribeResponse], _abc.AsyncIterator[_media_pb2.StreamTranscribeResponse]]:
+        request_iterator: _abc.AsyncIterator[_media_pb2.StreamTranscribeRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_media_pb2.StreamTranscribeRequest], _abc.AsyncIterator[_media_pb2.StreamTranscribeResponse]],
+    ) -> _abc.AsyncIterator[_media_pb2.StreamTranscribeResponse]:
         """Writes down speech while the person speaks, in one stream both ways: `start`, then sound, then
         `finish`, or the end of the sending side; partial and final text come back. Ends by itself at
         silence, if asked. The twin for grpc-web and HTTP is StartTranscription, AppendAudio and
@@ -425,12 +270,11 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         ANALYZER_UNAVAILABLE, UNKNOWN_MODEL, PLACEMENT_REFUSED, TOO_MANY_STREAMS and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def StartTranscription(
         self,
         request: _media_pb2.StartTranscriptionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_media_pb2.StartTranscriptionResponse], _abc.AsyncIterator[_media_pb2.StartTranscriptionResponse]]:
+        context: _aio.ServicerContext[_media_pb2.StartTranscriptionRequest, _abc.AsyncIterator[_media_pb2.StartTranscriptionResponse]],
+    ) -> _abc.AsyncIterator[_media_pb2.StartTranscriptionResponse]:
         """Opens a transcription and follows it: the sound goes in by AppendAudio, the text comes out here. Also
         opens it again after a cut: with the same id, and the sequence of the last event that was received.
         The last frame is `finished` or `failed`; a stream that ends without one was cut. Over HTTP the answer
@@ -438,35 +282,32 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         TOO_MANY_STREAMS and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def AppendAudio(
         self,
         request: _media_pb2.AppendAudioRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.AppendAudioResponse, _abc.Awaitable[_media_pb2.AppendAudioResponse]]:
+        context: _aio.ServicerContext[_media_pb2.AppendAudioRequest, _abc.Awaitable[_media_pb2.AppendAudioResponse]],
+    ) -> _abc.Awaitable[_media_pb2.AppendAudioResponse]:
         """Adds sound to an open transcription. Sound that ends at or before what has arrived is taken as sent
         twice and answered OK. About four calls a second of speech is a good measure. Fails with
         TRANSCRIPTION_NOT_FOUND, OFFSET_MISMATCH (metadata `offset` says where to go on), FRAME_UNEXPECTED
         (it has ended) and MEDIA_TOO_LARGE (longer than a recording may be).
         """
 
-    @_abc_1.abstractmethod
     def FinishTranscription(
         self,
         request: _media_pb2.FinishTranscriptionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.FinishTranscriptionResponse, _abc.Awaitable[_media_pb2.FinishTranscriptionResponse]]:
+        context: _aio.ServicerContext[_media_pb2.FinishTranscriptionRequest, _abc.Awaitable[_media_pb2.FinishTranscriptionResponse]],
+    ) -> _abc.Awaitable[_media_pb2.FinishTranscriptionResponse]:
         """Ends a transcription and answers the whole transcript. Asked again, within 10 minutes, it answers the
         same. Fails with TRANSCRIPTION_NOT_FOUND, OFFSET_MISMATCH (sound is missing before `size`),
         MEDIA_UNREADABLE and ANALYZER_UNAVAILABLE.
         """
 
-    @_abc_1.abstractmethod
     def SynthesizeSpeech(
         self,
         request: _media_pb2.SynthesizeSpeechRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_media_pb2.SynthesizeSpeechResponse], _abc.AsyncIterator[_media_pb2.SynthesizeSpeechResponse]]:
+        context: _aio.ServicerContext[_media_pb2.SynthesizeSpeechRequest, _abc.AsyncIterator[_media_pb2.SynthesizeSpeechResponse]],
+    ) -> _abc.AsyncIterator[_media_pb2.SynthesizeSpeechResponse]:
         """Speaks a text: a header, the sound as it is made, and `finished` as the last frame, or `failed`.
         Without a `model` it is done on this machine, offline. The same text in the same voice is answered
         from a cache, so that it may be asked again after a cut. Over HTTP the answer is a stream of
@@ -474,68 +315,62 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         PLACEMENT_REFUSED, COST_LIMIT and the reasons of providers.
         """
 
-    @_abc_1.abstractmethod
     def ClaimMedia(
         self,
         request: _media_pb2.ClaimMediaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.ClaimMediaResponse, _abc.Awaitable[_media_pb2.ClaimMediaResponse]]:
+        context: _aio.ServicerContext[_media_pb2.ClaimMediaRequest, _abc.Awaitable[_media_pb2.ClaimMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.ClaimMediaResponse]:
         """Internal: context_svc calls it before it commits a message, a reminder or a document that names
         files, with the person's grant. The files are then kept as long as the claim is. Claiming again with
         the same claim id answers the same; a claim whose commit never came is released by context_svc. Fails
         with MEDIA_NOT_FOUND (metadata `media_id`; nothing is claimed then) and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def ReleaseMedia(
         self,
         request: _media_pb2.ReleaseMediaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.ReleaseMediaResponse, _abc.Awaitable[_media_pb2.ReleaseMediaResponse]]:
+        context: _aio.ServicerContext[_media_pb2.ReleaseMediaRequest, _abc.Awaitable[_media_pb2.ReleaseMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.ReleaseMediaResponse]:
         """Internal: context_svc calls it when what held the claims is gone, from its outbox, again until it is
         answered. A file without a claim is deleted. An unknown claim is no failure.
         """
 
-    @_abc_1.abstractmethod
     def EraseOwner(
         self,
         request: _media_pb2.EraseOwnerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.EraseOwnerResponse, _abc.Awaitable[_media_pb2.EraseOwnerResponse]]:
+        context: _aio.ServicerContext[_media_pb2.EraseOwnerRequest, _abc.Awaitable[_media_pb2.EraseOwnerResponse]],
+    ) -> _abc.Awaitable[_media_pb2.EraseOwnerResponse]:
         """Internal: context_svc calls it when an account is deleted, again until `erased` is true. Erases every
         file, analysis, document and index row of the account, and refuses its later calls.
         """
 
-    @_abc_1.abstractmethod
     def ExportOwner(
         self,
         request: _media_pb2.ExportOwnerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_media_pb2.ExportOwnerResponse], _abc.AsyncIterator[_media_pb2.ExportOwnerResponse]]:
+        context: _aio.ServicerContext[_media_pb2.ExportOwnerRequest, _abc.AsyncIterator[_media_pb2.ExportOwnerResponse]],
+    ) -> _abc.AsyncIterator[_media_pb2.ExportOwnerResponse]:
         """Internal: context_svc calls it for ExportAccount. Streams every file and document of the account; the
         last frame is `finished`.
         """
 
-    @_abc_1.abstractmethod
     def WriteBackup(
         self,
         request: _media_pb2.WriteBackupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_media_pb2.WriteBackupResponse], _abc.AsyncIterator[_media_pb2.WriteBackupResponse]]:
+        context: _aio.ServicerContext[_media_pb2.WriteBackupRequest, _abc.AsyncIterator[_media_pb2.WriteBackupResponse]],
+    ) -> _abc.AsyncIterator[_media_pb2.WriteBackupResponse]:
         """Internal: context_svc calls it for CreateBackup. media_svc writes its whole state out, as of one
         moment; the last frame is `finished`.
         """
 
-    @_abc_1.abstractmethod
     def ReadBackup(
         self,
-        request_iterator: _MaybeAsyncIterator[_media_pb2.ReadBackupRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_media_pb2.ReadBackupResponse, _abc.Awaitable[_media_pb2.ReadBackupResponse]]:
+        request_iterator: _abc.AsyncIterator[_media_pb2.ReadBackupRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_media_pb2.ReadBackupRequest], _abc.Awaitable[_media_pb2.ReadBackupResponse]],
+    ) -> _abc.Awaitable[_media_pb2.ReadBackupResponse]:
         """Internal: context_svc calls it for RestoreBackup. media_svc reads a state written by WriteBackup and
         puts it in the place of its own, all or nothing. Afterwards context_svc applies later erasures again
         by EraseOwner and ReleaseMedia. Fails with FRAME_UNEXPECTED, BACKUP_TOO_NEW, ARCHIVE_INVALID and
         MEDIA_DIGEST_MISMATCH.
         """
 
-def add_MediaServiceServicer_to_server(servicer: MediaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_MediaServiceServicer_to_server(servicer: MediaServiceServicer, server: _aio.Server) -> None: ...

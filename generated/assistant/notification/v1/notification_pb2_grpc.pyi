@@ -11,22 +11,7 @@ wake-up with the session's id, no text. The event itself waits in the log.
 from assistant.notification.v1 import notification_pb2 as _notification_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -39,36 +24,8 @@ class NotificationServiceStub:
     DEADLINE_EXCEEDED; the comments below name only what is added.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> NotificationServiceAsyncStub: ...
-    RegisterPushTarget: _grpc.UnaryUnaryMultiCallable[_notification_pb2.RegisterPushTargetRequest, _notification_pb2.RegisterPushTargetResponse]
-    """Registers where the calling device can be reached, after the person agreed to push on it. A device
-    has one target of each kind: a new one replaces the old. So a client may register at every start, and
-    asking again with the same `request_id` answers the same target. The target ends with the device's
-    sign-in and when its push service says that it is dead. Fails with PUSH_TARGET_INVALID (not reachable
-    by this mesh: no such adapter is configured, or the address is not allowed), IDEMPOTENCY_KEY_REUSED
-    and QUOTA_EXCEEDED (50 targets).
-    """
-    ListPushTargets: _grpc.UnaryUnaryMultiCallable[_notification_pb2.ListPushTargetsRequest, _notification_pb2.ListPushTargetsResponse]
-    """Lists the targets of all the person's devices, newest first. Fails with PAGE_TOKEN_INVALID."""
-    DeletePushTarget: _grpc.UnaryUnaryMultiCallable[_notification_pb2.DeletePushTargetRequest, _notification_pb2.DeletePushTargetResponse]
-    """Deletes a target: nothing is sent to it any more. Fails with PUSH_TARGET_NOT_FOUND, unless
-    `allow_missing` is set.
-    """
-
-@_typing.type_check_only
-class NotificationServiceAsyncStub(NotificationServiceStub):
-    """Push targets of the signed-in person's devices. Served by context_svc.
-
-    Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
-    REVOCATION_FEED_LOST, INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE, DRAINING and
-    DEADLINE_EXCEEDED; the comments below name only what is added.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RegisterPushTarget: _aio.UnaryUnaryMultiCallable[_notification_pb2.RegisterPushTargetRequest, _notification_pb2.RegisterPushTargetResponse]  # type: ignore[assignment]
+    RegisterPushTarget: _aio.UnaryUnaryMultiCallable[_notification_pb2.RegisterPushTargetRequest, _notification_pb2.RegisterPushTargetResponse]
     """Registers where the calling device can be reached, after the person agreed to push on it. A device
     has one target of each kind: a new one replaces the old. So a client may register at every start, and
     asking again with the same `request_id` answers the same target. The target ends with the device's
@@ -76,14 +33,14 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     by this mesh: no such adapter is configured, or the address is not allowed), IDEMPOTENCY_KEY_REUSED
     and QUOTA_EXCEEDED (50 targets).
     """
-    ListPushTargets: _aio.UnaryUnaryMultiCallable[_notification_pb2.ListPushTargetsRequest, _notification_pb2.ListPushTargetsResponse]  # type: ignore[assignment]
+    ListPushTargets: _aio.UnaryUnaryMultiCallable[_notification_pb2.ListPushTargetsRequest, _notification_pb2.ListPushTargetsResponse]
     """Lists the targets of all the person's devices, newest first. Fails with PAGE_TOKEN_INVALID."""
-    DeletePushTarget: _aio.UnaryUnaryMultiCallable[_notification_pb2.DeletePushTargetRequest, _notification_pb2.DeletePushTargetResponse]  # type: ignore[assignment]
+    DeletePushTarget: _aio.UnaryUnaryMultiCallable[_notification_pb2.DeletePushTargetRequest, _notification_pb2.DeletePushTargetResponse]
     """Deletes a target: nothing is sent to it any more. Fails with PUSH_TARGET_NOT_FOUND, unless
     `allow_missing` is set.
     """
 
-class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
+class NotificationServiceServicer:
     """Push targets of the signed-in person's devices. Served by context_svc.
 
     Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
@@ -91,12 +48,11 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     DEADLINE_EXCEEDED; the comments below name only what is added.
     """
 
-    @_abc_1.abstractmethod
     def RegisterPushTarget(
         self,
         request: _notification_pb2.RegisterPushTargetRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_notification_pb2.RegisterPushTargetResponse, _abc.Awaitable[_notification_pb2.RegisterPushTargetResponse]]:
+        context: _aio.ServicerContext[_notification_pb2.RegisterPushTargetRequest, _abc.Awaitable[_notification_pb2.RegisterPushTargetResponse]],
+    ) -> _abc.Awaitable[_notification_pb2.RegisterPushTargetResponse]:
         """Registers where the calling device can be reached, after the person agreed to push on it. A device
         has one target of each kind: a new one replaces the old. So a client may register at every start, and
         asking again with the same `request_id` answers the same target. The target ends with the device's
@@ -105,22 +61,20 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         and QUOTA_EXCEEDED (50 targets).
         """
 
-    @_abc_1.abstractmethod
     def ListPushTargets(
         self,
         request: _notification_pb2.ListPushTargetsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_notification_pb2.ListPushTargetsResponse, _abc.Awaitable[_notification_pb2.ListPushTargetsResponse]]:
+        context: _aio.ServicerContext[_notification_pb2.ListPushTargetsRequest, _abc.Awaitable[_notification_pb2.ListPushTargetsResponse]],
+    ) -> _abc.Awaitable[_notification_pb2.ListPushTargetsResponse]:
         """Lists the targets of all the person's devices, newest first. Fails with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def DeletePushTarget(
         self,
         request: _notification_pb2.DeletePushTargetRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_notification_pb2.DeletePushTargetResponse, _abc.Awaitable[_notification_pb2.DeletePushTargetResponse]]:
+        context: _aio.ServicerContext[_notification_pb2.DeletePushTargetRequest, _abc.Awaitable[_notification_pb2.DeletePushTargetResponse]],
+    ) -> _abc.Awaitable[_notification_pb2.DeletePushTargetResponse]:
         """Deletes a target: nothing is sent to it any more. Fails with PUSH_TARGET_NOT_FOUND, unless
         `allow_missing` is set.
         """
 
-def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _aio.Server) -> None: ...

@@ -6,22 +6,7 @@ The operator's door: what the person who runs the mesh may do. Never message con
 from assistant.operator.v1 import operator_pb2 as _operator_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -35,104 +20,49 @@ class OperatorServiceStub:
     name only what is added.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OperatorServiceAsyncStub: ...
-    GetSetupCode: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetSetupCodeRequest, _operator_pb2.GetSetupCodeResponse]
-    """Reads the code that the first registration needs. Once there is an account it is used up and empty."""
-    ListUsers: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListUsersRequest, _operator_pb2.ListUsersResponse]
-    """Lists accounts, the oldest first, those being erased included. Fails with PAGE_TOKEN_INVALID."""
-    ResetPassword: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ResetPasswordRequest, _operator_pb2.ResetPasswordResponse]
-    """Gives an account a new password, and ends its sign-ins; API tokens stay. Asked again with the same
-    `request_id` it changes nothing and, within 10 minutes, answers the same. Fails with
-    ACCOUNT_NOT_FOUND, PASSWORD_WEAK and IDEMPOTENCY_KEY_REUSED.
-    """
-    RevokeUser: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RevokeUserRequest, _operator_pb2.RevokeUserResponse]
-    """Ends all sign-ins and API tokens of an account; with `block` it cannot sign in again until the call
-    is made without. Content stays. Fails with ACCOUNT_NOT_FOUND and IDEMPOTENCY_KEY_REUSED.
-    """
-    DeleteUser: _grpc.UnaryUnaryMultiCallable[_operator_pb2.DeleteUserRequest, _operator_pb2.DeleteUserResponse]
-    """Deletes an account and all that belongs to it, in every room, within 60 s. It answers once this cannot
-    be undone; ListUsers shows the account as DELETING until the last room has erased it. Asked again it
-    answers the same. Fails with ACCOUNT_NOT_FOUND and, for another address, INVALID_FIELD.
-    """
-    CreateInvite: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CreateInviteRequest, _operator_pb2.CreateInviteResponse]
-    """Makes an invite: a code, good for one registration. Asked again with the same `request_id`, as long as
-    the invite was not used, it answers the same code. Fails with IDEMPOTENCY_KEY_REUSED.
-    """
-    GetTurnTrace: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetTurnTraceRequest, _operator_pb2.GetTurnTraceResponse]
-    """Reads how a turn ran: its stages, rooms, times and reasons, without a word of what was said. Fails
-    with TURN_NOT_FOUND.
-    """
-    CreateBackup: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CreateBackupRequest, _operator_pb2.CreateBackupResponse]
-    """Makes a backup of both databases and all files, while the mesh serves. It answers when the backup is
-    complete and was read back; a repeat with the same `request_id` joins or answers it. Backups are kept
-    7 days, outside the data folder; private sessions are not in them. Fails with PEER_UNAVAILABLE,
-    QUOTA_EXCEEDED (no room on the disk) and IDEMPOTENCY_KEY_REUSED.
-    """
-    RestoreBackup: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RestoreBackupRequest, _operator_pb2.RestoreBackupResponse]
-    """Puts a backup in the place of the present state. Erasures and deletions made since are applied again.
-    Every sign-in ends, the log gets a new epoch, and every client takes a snapshot. Before it begins a
-    backup of the present state is made. Fails with BACKUP_NOT_FOUND, BACKUP_TOO_NEW, ARCHIVE_INVALID,
-    PEER_UNAVAILABLE and IDEMPOTENCY_KEY_REUSED.
-    """
-    GetStatus: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]
-    """Reads the state of the mesh, as context_svc sees it: rooms, versions, health, open streams, backups."""
-
-@_typing.type_check_only
-class OperatorServiceAsyncStub(OperatorServiceStub):
-    """Served by context_svc on a unix socket of its own (mode 0600): who may open the socket is the operator,
-    no token is asked. It has no HTTP binding and is not in Envoy's configuration. Every call but the
-    reading ones is written to the audit log. No call shows what anybody wrote, asked or was answered.
-
-    Every call can fail with INVALID_FIELD, OVERLOADED, STORE_UNAVAILABLE and DRAINING; the comments below
-    name only what is added.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetSetupCode: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetSetupCodeRequest, _operator_pb2.GetSetupCodeResponse]  # type: ignore[assignment]
+    GetSetupCode: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetSetupCodeRequest, _operator_pb2.GetSetupCodeResponse]
     """Reads the code that the first registration needs. Once there is an account it is used up and empty."""
-    ListUsers: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListUsersRequest, _operator_pb2.ListUsersResponse]  # type: ignore[assignment]
+    ListUsers: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListUsersRequest, _operator_pb2.ListUsersResponse]
     """Lists accounts, the oldest first, those being erased included. Fails with PAGE_TOKEN_INVALID."""
-    ResetPassword: _aio.UnaryUnaryMultiCallable[_operator_pb2.ResetPasswordRequest, _operator_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_operator_pb2.ResetPasswordRequest, _operator_pb2.ResetPasswordResponse]
     """Gives an account a new password, and ends its sign-ins; API tokens stay. Asked again with the same
     `request_id` it changes nothing and, within 10 minutes, answers the same. Fails with
     ACCOUNT_NOT_FOUND, PASSWORD_WEAK and IDEMPOTENCY_KEY_REUSED.
     """
-    RevokeUser: _aio.UnaryUnaryMultiCallable[_operator_pb2.RevokeUserRequest, _operator_pb2.RevokeUserResponse]  # type: ignore[assignment]
+    RevokeUser: _aio.UnaryUnaryMultiCallable[_operator_pb2.RevokeUserRequest, _operator_pb2.RevokeUserResponse]
     """Ends all sign-ins and API tokens of an account; with `block` it cannot sign in again until the call
     is made without. Content stays. Fails with ACCOUNT_NOT_FOUND and IDEMPOTENCY_KEY_REUSED.
     """
-    DeleteUser: _aio.UnaryUnaryMultiCallable[_operator_pb2.DeleteUserRequest, _operator_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_operator_pb2.DeleteUserRequest, _operator_pb2.DeleteUserResponse]
     """Deletes an account and all that belongs to it, in every room, within 60 s. It answers once this cannot
     be undone; ListUsers shows the account as DELETING until the last room has erased it. Asked again it
     answers the same. Fails with ACCOUNT_NOT_FOUND and, for another address, INVALID_FIELD.
     """
-    CreateInvite: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateInviteRequest, _operator_pb2.CreateInviteResponse]  # type: ignore[assignment]
+    CreateInvite: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateInviteRequest, _operator_pb2.CreateInviteResponse]
     """Makes an invite: a code, good for one registration. Asked again with the same `request_id`, as long as
     the invite was not used, it answers the same code. Fails with IDEMPOTENCY_KEY_REUSED.
     """
-    GetTurnTrace: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetTurnTraceRequest, _operator_pb2.GetTurnTraceResponse]  # type: ignore[assignment]
+    GetTurnTrace: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetTurnTraceRequest, _operator_pb2.GetTurnTraceResponse]
     """Reads how a turn ran: its stages, rooms, times and reasons, without a word of what was said. Fails
     with TURN_NOT_FOUND.
     """
-    CreateBackup: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateBackupRequest, _operator_pb2.CreateBackupResponse]  # type: ignore[assignment]
+    CreateBackup: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateBackupRequest, _operator_pb2.CreateBackupResponse]
     """Makes a backup of both databases and all files, while the mesh serves. It answers when the backup is
     complete and was read back; a repeat with the same `request_id` joins or answers it. Backups are kept
     7 days, outside the data folder; private sessions are not in them. Fails with PEER_UNAVAILABLE,
     QUOTA_EXCEEDED (no room on the disk) and IDEMPOTENCY_KEY_REUSED.
     """
-    RestoreBackup: _aio.UnaryUnaryMultiCallable[_operator_pb2.RestoreBackupRequest, _operator_pb2.RestoreBackupResponse]  # type: ignore[assignment]
+    RestoreBackup: _aio.UnaryUnaryMultiCallable[_operator_pb2.RestoreBackupRequest, _operator_pb2.RestoreBackupResponse]
     """Puts a backup in the place of the present state. Erasures and deletions made since are applied again.
     Every sign-in ends, the log gets a new epoch, and every client takes a snapshot. Before it begins a
     backup of the present state is made. Fails with BACKUP_NOT_FOUND, BACKUP_TOO_NEW, ARCHIVE_INVALID,
     PEER_UNAVAILABLE and IDEMPOTENCY_KEY_REUSED.
     """
-    GetStatus: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]  # type: ignore[assignment]
+    GetStatus: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]
     """Reads the state of the mesh, as context_svc sees it: rooms, versions, health, open streams, backups."""
 
-class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
+class OperatorServiceServicer:
     """Served by context_svc on a unix socket of its own (mode 0600): who may open the socket is the operator,
     no token is asked. It has no HTTP binding and is not in Envoy's configuration. Every call but the
     reading ones is written to the audit log. No call shows what anybody wrote, asked or was answered.
@@ -141,104 +71,94 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     name only what is added.
     """
 
-    @_abc_1.abstractmethod
     def GetSetupCode(
         self,
         request: _operator_pb2.GetSetupCodeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.GetSetupCodeResponse, _abc.Awaitable[_operator_pb2.GetSetupCodeResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.GetSetupCodeRequest, _abc.Awaitable[_operator_pb2.GetSetupCodeResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.GetSetupCodeResponse]:
         """Reads the code that the first registration needs. Once there is an account it is used up and empty."""
 
-    @_abc_1.abstractmethod
     def ListUsers(
         self,
         request: _operator_pb2.ListUsersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.ListUsersResponse, _abc.Awaitable[_operator_pb2.ListUsersResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.ListUsersRequest, _abc.Awaitable[_operator_pb2.ListUsersResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.ListUsersResponse]:
         """Lists accounts, the oldest first, those being erased included. Fails with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def ResetPassword(
         self,
         request: _operator_pb2.ResetPasswordRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.ResetPasswordResponse, _abc.Awaitable[_operator_pb2.ResetPasswordResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.ResetPasswordRequest, _abc.Awaitable[_operator_pb2.ResetPasswordResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.ResetPasswordResponse]:
         """Gives an account a new password, and ends its sign-ins; API tokens stay. Asked again with the same
         `request_id` it changes nothing and, within 10 minutes, answers the same. Fails with
         ACCOUNT_NOT_FOUND, PASSWORD_WEAK and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def RevokeUser(
         self,
         request: _operator_pb2.RevokeUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.RevokeUserResponse, _abc.Awaitable[_operator_pb2.RevokeUserResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.RevokeUserRequest, _abc.Awaitable[_operator_pb2.RevokeUserResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.RevokeUserResponse]:
         """Ends all sign-ins and API tokens of an account; with `block` it cannot sign in again until the call
         is made without. Content stays. Fails with ACCOUNT_NOT_FOUND and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def DeleteUser(
         self,
         request: _operator_pb2.DeleteUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.DeleteUserResponse, _abc.Awaitable[_operator_pb2.DeleteUserResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.DeleteUserRequest, _abc.Awaitable[_operator_pb2.DeleteUserResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.DeleteUserResponse]:
         """Deletes an account and all that belongs to it, in every room, within 60 s. It answers once this cannot
         be undone; ListUsers shows the account as DELETING until the last room has erased it. Asked again it
         answers the same. Fails with ACCOUNT_NOT_FOUND and, for another address, INVALID_FIELD.
         """
 
-    @_abc_1.abstractmethod
     def CreateInvite(
         self,
         request: _operator_pb2.CreateInviteRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.CreateInviteResponse, _abc.Awaitable[_operator_pb2.CreateInviteResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.CreateInviteRequest, _abc.Awaitable[_operator_pb2.CreateInviteResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.CreateInviteResponse]:
         """Makes an invite: a code, good for one registration. Asked again with the same `request_id`, as long as
         the invite was not used, it answers the same code. Fails with IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def GetTurnTrace(
         self,
         request: _operator_pb2.GetTurnTraceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.GetTurnTraceResponse, _abc.Awaitable[_operator_pb2.GetTurnTraceResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.GetTurnTraceRequest, _abc.Awaitable[_operator_pb2.GetTurnTraceResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.GetTurnTraceResponse]:
         """Reads how a turn ran: its stages, rooms, times and reasons, without a word of what was said. Fails
         with TURN_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def CreateBackup(
         self,
         request: _operator_pb2.CreateBackupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.CreateBackupResponse, _abc.Awaitable[_operator_pb2.CreateBackupResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.CreateBackupRequest, _abc.Awaitable[_operator_pb2.CreateBackupResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.CreateBackupResponse]:
         """Makes a backup of both databases and all files, while the mesh serves. It answers when the backup is
         complete and was read back; a repeat with the same `request_id` joins or answers it. Backups are kept
         7 days, outside the data folder; private sessions are not in them. Fails with PEER_UNAVAILABLE,
         QUOTA_EXCEEDED (no room on the disk) and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def RestoreBackup(
         self,
         request: _operator_pb2.RestoreBackupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.RestoreBackupResponse, _abc.Awaitable[_operator_pb2.RestoreBackupResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.RestoreBackupRequest, _abc.Awaitable[_operator_pb2.RestoreBackupResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.RestoreBackupResponse]:
         """Puts a backup in the place of the present state. Erasures and deletions made since are applied again.
         Every sign-in ends, the log gets a new epoch, and every client takes a snapshot. Before it begins a
         backup of the present state is made. Fails with BACKUP_NOT_FOUND, BACKUP_TOO_NEW, ARCHIVE_INVALID,
         PEER_UNAVAILABLE and IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def GetStatus(
         self,
         request: _operator_pb2.GetStatusRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.GetStatusResponse, _abc.Awaitable[_operator_pb2.GetStatusResponse]]:
+        context: _aio.ServicerContext[_operator_pb2.GetStatusRequest, _abc.Awaitable[_operator_pb2.GetStatusResponse]],
+    ) -> _abc.Awaitable[_operator_pb2.GetStatusResponse]:
         """Reads the state of the mesh, as context_svc sees it: rooms, versions, health, open streams, backups."""
 
-def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _aio.Server) -> None: ...

@@ -6,22 +6,7 @@ Reminders: a text that comes back once, at its time, on every device."""
 from assistant.reminder.v1 import reminder_pb2 as _reminder_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -36,47 +21,20 @@ class ReminderServiceStub:
     DEADLINE_EXCEEDED; the comments below name only what is added.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ReminderServiceAsyncStub: ...
-    CreateReminder: _grpc.UnaryUnaryMultiCallable[_reminder_pb2.CreateReminderRequest, _reminder_pb2.CreateReminderResponse]
-    """Makes a reminder. Asked again with the same `request_id` it answers the same one, also when it has
-    fired since. Fails with IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND, SESSION_ENDED, SESSION_SEALED and
-    QUOTA_EXCEEDED (1,000 scheduled reminders).
-    """
-    ListReminders: _grpc.UnaryUnaryMultiCallable[_reminder_pb2.ListRemindersRequest, _reminder_pb2.ListRemindersResponse]
-    """Lists reminders by due time, the next one first. Fails with PAGE_TOKEN_INVALID."""
-    DeleteReminder: _grpc.UnaryUnaryMultiCallable[_reminder_pb2.DeleteReminderRequest, _reminder_pb2.DeleteReminderResponse]
-    """Deletes a reminder; one that is still scheduled does not fire. Fails with REMINDER_NOT_FOUND, unless
-    `allow_missing` is set.
-    """
-
-@_typing.type_check_only
-class ReminderServiceAsyncStub(ReminderServiceStub):
-    """Reminders of the signed-in person, made here or by the agent's action `set_reminder`. Served by
-    context_svc. A reminder is a durable job: it survives restarts, fires once on one replica, and comes as
-    the event ReminderDue in its session and as push where a target is registered.
-
-    Every call can fail with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SCOPE_MISSING,
-    REVOCATION_FEED_LOST, INVALID_FIELD, RATE_LIMITED, OVERLOADED, STORE_UNAVAILABLE, DRAINING and
-    DEADLINE_EXCEEDED; the comments below name only what is added.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateReminder: _aio.UnaryUnaryMultiCallable[_reminder_pb2.CreateReminderRequest, _reminder_pb2.CreateReminderResponse]  # type: ignore[assignment]
+    CreateReminder: _aio.UnaryUnaryMultiCallable[_reminder_pb2.CreateReminderRequest, _reminder_pb2.CreateReminderResponse]
     """Makes a reminder. Asked again with the same `request_id` it answers the same one, also when it has
     fired since. Fails with IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND, SESSION_ENDED, SESSION_SEALED and
     QUOTA_EXCEEDED (1,000 scheduled reminders).
     """
-    ListReminders: _aio.UnaryUnaryMultiCallable[_reminder_pb2.ListRemindersRequest, _reminder_pb2.ListRemindersResponse]  # type: ignore[assignment]
+    ListReminders: _aio.UnaryUnaryMultiCallable[_reminder_pb2.ListRemindersRequest, _reminder_pb2.ListRemindersResponse]
     """Lists reminders by due time, the next one first. Fails with PAGE_TOKEN_INVALID."""
-    DeleteReminder: _aio.UnaryUnaryMultiCallable[_reminder_pb2.DeleteReminderRequest, _reminder_pb2.DeleteReminderResponse]  # type: ignore[assignment]
+    DeleteReminder: _aio.UnaryUnaryMultiCallable[_reminder_pb2.DeleteReminderRequest, _reminder_pb2.DeleteReminderResponse]
     """Deletes a reminder; one that is still scheduled does not fire. Fails with REMINDER_NOT_FOUND, unless
     `allow_missing` is set.
     """
 
-class ReminderServiceServicer(metaclass=_abc_1.ABCMeta):
+class ReminderServiceServicer:
     """Reminders of the signed-in person, made here or by the agent's action `set_reminder`. Served by
     context_svc. A reminder is a durable job: it survives restarts, fires once on one replica, and comes as
     the event ReminderDue in its session and as push where a target is registered.
@@ -86,33 +44,30 @@ class ReminderServiceServicer(metaclass=_abc_1.ABCMeta):
     DEADLINE_EXCEEDED; the comments below name only what is added.
     """
 
-    @_abc_1.abstractmethod
     def CreateReminder(
         self,
         request: _reminder_pb2.CreateReminderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reminder_pb2.CreateReminderResponse, _abc.Awaitable[_reminder_pb2.CreateReminderResponse]]:
+        context: _aio.ServicerContext[_reminder_pb2.CreateReminderRequest, _abc.Awaitable[_reminder_pb2.CreateReminderResponse]],
+    ) -> _abc.Awaitable[_reminder_pb2.CreateReminderResponse]:
         """Makes a reminder. Asked again with the same `request_id` it answers the same one, also when it has
         fired since. Fails with IDEMPOTENCY_KEY_REUSED, SESSION_NOT_FOUND, SESSION_ENDED, SESSION_SEALED and
         QUOTA_EXCEEDED (1,000 scheduled reminders).
         """
 
-    @_abc_1.abstractmethod
     def ListReminders(
         self,
         request: _reminder_pb2.ListRemindersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reminder_pb2.ListRemindersResponse, _abc.Awaitable[_reminder_pb2.ListRemindersResponse]]:
+        context: _aio.ServicerContext[_reminder_pb2.ListRemindersRequest, _abc.Awaitable[_reminder_pb2.ListRemindersResponse]],
+    ) -> _abc.Awaitable[_reminder_pb2.ListRemindersResponse]:
         """Lists reminders by due time, the next one first. Fails with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def DeleteReminder(
         self,
         request: _reminder_pb2.DeleteReminderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reminder_pb2.DeleteReminderResponse, _abc.Awaitable[_reminder_pb2.DeleteReminderResponse]]:
+        context: _aio.ServicerContext[_reminder_pb2.DeleteReminderRequest, _abc.Awaitable[_reminder_pb2.DeleteReminderResponse]],
+    ) -> _abc.Awaitable[_reminder_pb2.DeleteReminderResponse]:
         """Deletes a reminder; one that is still scheduled does not fire. Fails with REMINDER_NOT_FOUND, unless
         `allow_missing` is set.
         """
 
-def add_ReminderServiceServicer_to_server(servicer: ReminderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ReminderServiceServicer_to_server(servicer: ReminderServiceServicer, server: _aio.Server) -> None: ...

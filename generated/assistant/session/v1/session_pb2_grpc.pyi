@@ -6,22 +6,7 @@ Sessions: the conversations of a person, as a list that every device shares."""
 from assistant.session.v1 import session_pb2 as _session_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -31,148 +16,102 @@ class SessionServiceStub:
     SESSION_NOT_FOUND exactly like one that never was.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
-    CreateSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CreateSessionRequest, _session_pb2.CreateSessionResponse]
-    """Creates a session. Repeated with the same `session_id` it answers the same session, so a lost answer
-    costs nothing. Fails with IDEMPOTENCY_KEY_REUSED when the id names a session of another shape, and
-    QUOTA_EXCEEDED at 10,000 sessions.
-    """
-    GetSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]
-    """Reads one session. Fails with SESSION_NOT_FOUND."""
-    ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
-    """Lists the person's sessions, newest activity first, ended ones too unless left out. Pages stay stable
-    while sessions are written to. Fails with PAGE_TOKEN_INVALID.
-    """
-    UpdateSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]
-    """Changes title or settings. Fails with SESSION_NOT_FOUND, and VERSION_MISMATCH when `expected_version`
-    is given and not the stored one.
-    """
-    ResumeSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.ResumeSessionRequest, _session_pb2.ResumeSessionResponse]
-    """Takes up a session on this device: answers where its log stands, what this device has seen and which
-    turns are open, so that one call is enough to draw the screen. Fails with SESSION_NOT_FOUND and
-    SESSION_ENDED.
-    """
-    EndSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.EndSessionRequest, _session_pb2.EndSessionResponse]
-    """Ends a session: running turns are cancelled, nothing more is taken, everything stays readable.
-    Ending an ended session changes nothing. Fails with SESSION_NOT_FOUND.
-    """
-    DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
-    """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
-    get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
-    """
-
-@_typing.type_check_only
-class SessionServiceAsyncStub(SessionServiceStub):
-    """Sessions of the signed-in person. Every call needs an access token; a session of somebody else answers
-    SESSION_NOT_FOUND exactly like one that never was.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CreateSessionRequest, _session_pb2.CreateSessionResponse]  # type: ignore[assignment]
+    CreateSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CreateSessionRequest, _session_pb2.CreateSessionResponse]
     """Creates a session. Repeated with the same `session_id` it answers the same session, so a lost answer
     costs nothing. Fails with IDEMPOTENCY_KEY_REUSED when the id names a session of another shape, and
     QUOTA_EXCEEDED at 10,000 sessions.
     """
-    GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]  # type: ignore[assignment]
+    GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]
     """Reads one session. Fails with SESSION_NOT_FOUND."""
-    ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """Lists the person's sessions, newest activity first, ended ones too unless left out. Pages stay stable
     while sessions are written to. Fails with PAGE_TOKEN_INVALID.
     """
-    UpdateSession: _aio.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]  # type: ignore[assignment]
+    UpdateSession: _aio.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]
     """Changes title or settings. Fails with SESSION_NOT_FOUND, and VERSION_MISMATCH when `expected_version`
     is given and not the stored one.
     """
-    ResumeSession: _aio.UnaryUnaryMultiCallable[_session_pb2.ResumeSessionRequest, _session_pb2.ResumeSessionResponse]  # type: ignore[assignment]
+    ResumeSession: _aio.UnaryUnaryMultiCallable[_session_pb2.ResumeSessionRequest, _session_pb2.ResumeSessionResponse]
     """Takes up a session on this device: answers where its log stands, what this device has seen and which
     turns are open, so that one call is enough to draw the screen. Fails with SESSION_NOT_FOUND and
     SESSION_ENDED.
     """
-    EndSession: _aio.UnaryUnaryMultiCallable[_session_pb2.EndSessionRequest, _session_pb2.EndSessionResponse]  # type: ignore[assignment]
+    EndSession: _aio.UnaryUnaryMultiCallable[_session_pb2.EndSessionRequest, _session_pb2.EndSessionResponse]
     """Ends a session: running turns are cancelled, nothing more is taken, everything stays readable.
     Ending an ended session changes nothing. Fails with SESSION_NOT_FOUND.
     """
-    DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
+    DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
     """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
     get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
     """
 
-class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
+class SessionServiceServicer:
     """Sessions of the signed-in person. Every call needs an access token; a session of somebody else answers
     SESSION_NOT_FOUND exactly like one that never was.
     """
 
-    @_abc_1.abstractmethod
     def CreateSession(
         self,
         request: _session_pb2.CreateSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.CreateSessionResponse, _abc.Awaitable[_session_pb2.CreateSessionResponse]]:
+        context: _aio.ServicerContext[_session_pb2.CreateSessionRequest, _abc.Awaitable[_session_pb2.CreateSessionResponse]],
+    ) -> _abc.Awaitable[_session_pb2.CreateSessionResponse]:
         """Creates a session. Repeated with the same `session_id` it answers the same session, so a lost answer
         costs nothing. Fails with IDEMPOTENCY_KEY_REUSED when the id names a session of another shape, and
         QUOTA_EXCEEDED at 10,000 sessions.
         """
 
-    @_abc_1.abstractmethod
     def GetSession(
         self,
         request: _session_pb2.GetSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.GetSessionResponse, _abc.Awaitable[_session_pb2.GetSessionResponse]]:
+        context: _aio.ServicerContext[_session_pb2.GetSessionRequest, _abc.Awaitable[_session_pb2.GetSessionResponse]],
+    ) -> _abc.Awaitable[_session_pb2.GetSessionResponse]:
         """Reads one session. Fails with SESSION_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListSessions(
         self,
         request: _session_pb2.ListSessionsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.ListSessionsResponse, _abc.Awaitable[_session_pb2.ListSessionsResponse]]:
+        context: _aio.ServicerContext[_session_pb2.ListSessionsRequest, _abc.Awaitable[_session_pb2.ListSessionsResponse]],
+    ) -> _abc.Awaitable[_session_pb2.ListSessionsResponse]:
         """Lists the person's sessions, newest activity first, ended ones too unless left out. Pages stay stable
         while sessions are written to. Fails with PAGE_TOKEN_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def UpdateSession(
         self,
         request: _session_pb2.UpdateSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.UpdateSessionResponse, _abc.Awaitable[_session_pb2.UpdateSessionResponse]]:
+        context: _aio.ServicerContext[_session_pb2.UpdateSessionRequest, _abc.Awaitable[_session_pb2.UpdateSessionResponse]],
+    ) -> _abc.Awaitable[_session_pb2.UpdateSessionResponse]:
         """Changes title or settings. Fails with SESSION_NOT_FOUND, and VERSION_MISMATCH when `expected_version`
         is given and not the stored one.
         """
 
-    @_abc_1.abstractmethod
     def ResumeSession(
         self,
         request: _session_pb2.ResumeSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.ResumeSessionResponse, _abc.Awaitable[_session_pb2.ResumeSessionResponse]]:
+        context: _aio.ServicerContext[_session_pb2.ResumeSessionRequest, _abc.Awaitable[_session_pb2.ResumeSessionResponse]],
+    ) -> _abc.Awaitable[_session_pb2.ResumeSessionResponse]:
         """Takes up a session on this device: answers where its log stands, what this device has seen and which
         turns are open, so that one call is enough to draw the screen. Fails with SESSION_NOT_FOUND and
         SESSION_ENDED.
         """
 
-    @_abc_1.abstractmethod
     def EndSession(
         self,
         request: _session_pb2.EndSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.EndSessionResponse, _abc.Awaitable[_session_pb2.EndSessionResponse]]:
+        context: _aio.ServicerContext[_session_pb2.EndSessionRequest, _abc.Awaitable[_session_pb2.EndSessionResponse]],
+    ) -> _abc.Awaitable[_session_pb2.EndSessionResponse]:
         """Ends a session: running turns are cancelled, nothing more is taken, everything stays readable.
         Ending an ended session changes nothing. Fails with SESSION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def DeleteSession(
         self,
         request: _session_pb2.DeleteSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.DeleteSessionResponse, _abc.Awaitable[_session_pb2.DeleteSessionResponse]]:
+        context: _aio.ServicerContext[_session_pb2.DeleteSessionRequest, _abc.Awaitable[_session_pb2.DeleteSessionResponse]],
+    ) -> _abc.Awaitable[_session_pb2.DeleteSessionResponse]:
         """Deletes a session with everything in it: messages, log, files, index rows, jobs, summaries. Readers
         get StreamClosed{DELETED}. Fails with SESSION_NOT_FOUND, unless `allow_missing`.
         """
 
-def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _aio.Server) -> None: ...

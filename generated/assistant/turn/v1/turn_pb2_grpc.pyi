@@ -10,22 +10,7 @@ frames. context_svc makes events durable, numbers them and delivers them.
 from assistant.turn.v1 import turn_pb2 as _turn_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
-import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,51 +18,33 @@ GRPC_VERSION: str
 class TurnServiceStub:
     """The agent loop, called by context_svc under its room key."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> TurnServiceAsyncStub: ...
-    RunTurn: _grpc.StreamStreamMultiCallable[_turn_pb2.RunTurnRequest, _turn_pb2.RunTurnResponse]
-    """Runs one turn, or a part of one. `start` opens it; the frames of the answer end with exactly one of:
-    an event that ends the turn, or `suspended`. Breaking the stream stops everything that runs. Three
-    missed `progress` frames (30 s) mean that the orchestrator is dead. Internal: called by context_svc.
-    """
-    ListActions: _grpc.UnaryUnaryMultiCallable[_turn_pb2.ListActionsRequest, _turn_pb2.ListActionsResponse]
-    """Lists the actions that turns can use. Internal: called by context_svc for ListCapabilities."""
-
-@_typing.type_check_only
-class TurnServiceAsyncStub(TurnServiceStub):
-    """The agent loop, called by context_svc under its room key."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RunTurn: _aio.StreamStreamMultiCallable[_turn_pb2.RunTurnRequest, _turn_pb2.RunTurnResponse]  # type: ignore[assignment]
+    RunTurn: _aio.StreamStreamMultiCallable[_turn_pb2.RunTurnRequest, _turn_pb2.RunTurnResponse]
     """Runs one turn, or a part of one. `start` opens it; the frames of the answer end with exactly one of:
     an event that ends the turn, or `suspended`. Breaking the stream stops everything that runs. Three
     missed `progress` frames (30 s) mean that the orchestrator is dead. Internal: called by context_svc.
     """
-    ListActions: _aio.UnaryUnaryMultiCallable[_turn_pb2.ListActionsRequest, _turn_pb2.ListActionsResponse]  # type: ignore[assignment]
+    ListActions: _aio.UnaryUnaryMultiCallable[_turn_pb2.ListActionsRequest, _turn_pb2.ListActionsResponse]
     """Lists the actions that turns can use. Internal: called by context_svc for ListCapabilities."""
 
-class TurnServiceServicer(metaclass=_abc_1.ABCMeta):
+class TurnServiceServicer:
     """The agent loop, called by context_svc under its room key."""
 
-    @_abc_1.abstractmethod
     def RunTurn(
         self,
-        request_iterator: _MaybeAsyncIterator[_turn_pb2.RunTurnRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_turn_pb2.RunTurnResponse], _abc.AsyncIterator[_turn_pb2.RunTurnResponse]]:
+        request_iterator: _abc.AsyncIterator[_turn_pb2.RunTurnRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_turn_pb2.RunTurnRequest], _abc.AsyncIterator[_turn_pb2.RunTurnResponse]],
+    ) -> _abc.AsyncIterator[_turn_pb2.RunTurnResponse]:
         """Runs one turn, or a part of one. `start` opens it; the frames of the answer end with exactly one of:
         an event that ends the turn, or `suspended`. Breaking the stream stops everything that runs. Three
         missed `progress` frames (30 s) mean that the orchestrator is dead. Internal: called by context_svc.
         """
 
-    @_abc_1.abstractmethod
     def ListActions(
         self,
         request: _turn_pb2.ListActionsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_turn_pb2.ListActionsResponse, _abc.Awaitable[_turn_pb2.ListActionsResponse]]:
+        context: _aio.ServicerContext[_turn_pb2.ListActionsRequest, _abc.Awaitable[_turn_pb2.ListActionsResponse]],
+    ) -> _abc.Awaitable[_turn_pb2.ListActionsResponse]:
         """Lists the actions that turns can use. Internal: called by context_svc for ListCapabilities."""
 
-def add_TurnServiceServicer_to_server(servicer: TurnServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_TurnServiceServicer_to_server(servicer: TurnServiceServicer, server: _aio.Server) -> None: ...

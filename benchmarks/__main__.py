@@ -1,0 +1,76 @@
+"""`make bench`: runs the rows, shows a table, adds a line to benchmarks/history.jsonl."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import time
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import rows, world
+
+RUNNING_TURNS = "200"  # the many-streams rows run 100 turns of one account
+
+
+def main() -> None:
+    """Run what was asked for; everything by default."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
+    asked = parser.parse_args()
+    found = asyncio.run(_through_a_provider())
+    if asked.model:
+        found += rows.start_to_first_token(asked.model)
+    _show(found)
+    _keep(found)
+
+
+async def _through_a_provider() -> list[rows.Row]:
+    commit = await rows.commit_p50()
+    with (
+        world.provider() as port,
+        world.mesh(
+            MESH_MODEL="bench",
+            LLM_OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1",
+            LLM_OPENAI_KEY="bench",
+            LLM_OPENAI_MODELS="bench",
+            CONTEXT_RUNNING_TURNS_PER_ACCOUNT=RUNNING_TURNS,
+        ) as mesh,
+    ):
+        async with world.client(mesh) as here:
+            return [
+                await rows.first_token_one(here, port, commit),
+                *await rows.first_token_many(here, port),
+                await rows.relayed(here, port),
+                await rows.get_session_over_echo(here),
+            ]
+
+
+def _show(found: list[rows.Row]) -> None:
+    table = Table(title=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    for column in ("figure", "value", "target", "", "measured in this run"):
+        table.add_column(column)
+    for row in found:
+        mark = "" if row.met is None else "met" if row.met else "missed"
+        table.add_row(row.name, f"{row.value:,.2f} {row.unit}", row.target, mark, row.detail)
+    Console().print(table)
+
+
+def _keep(found: list[rows.Row]) -> None:
+    run = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": f"{platform.machine()} {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "rows": [asdict(row) for row in found],
+    }
+    with rows.history().open("a") as file:
+        file.write(json.dumps(run, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The rows: each measures both sides in this run and says what it compares."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+
+from assistant.session.v1 import session_pb2, session_pb2_grpc
+from benchmarks import direct
+from benchmarks.world import ROOT, Client, Mesh, Timing, client, gather, mesh, surroundings
+from chassis import engines
+from chassis.database import Statement, Unit
+from chassis.migrations import Migration
+
+MS = 1000.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One figure with its target; `met` is None where there is none."""
+
+    name: str
+    value: float
+    unit: str
+    target: str
+    met: bool | None
+    detail: str
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+async def commit_p50() -> float:
+    """Seconds of one durable commit on this disk, median of 200."""
+    table = Migration(version=1, name="bench", sql={"all": "CREATE TABLE t (id TEXT PRIMARY KEY)"})
+
+    def insert() -> Unit[None]:
+        yield Statement("INSERT INTO t (id) VALUES (:id)", {"id": str(uuid.uuid4())})
+
+    with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
+        async with engines.connect(f"sqlite://{folder}/t.db", schema="") as database:
+            await database.migrate([table])
+            taken = []
+            for _ in range(200):
+                began = time.perf_counter()
+                await database.write("t", insert)
+                taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+async def first_token_one(here: Client, port: int, commit: float, turns: int = 60) -> Row:
+    """Time to the first token that the mesh adds, one stream, mesh and provider in turn."""
+    session = await here.session()
+    through, bare = [], []
+    async with httpx.AsyncClient() as http:
+        for number in range(turns + 5):
+            one, other = await here.turn(session, "5 tokens"), await direct.turn(http, port, "5 tokens")
+            if number >= 5:
+                through.append(one.first_token)
+                bare.append(other.first_token)
+    added = (statistics.median(through) - statistics.median(bare)) * MS
+    limit = 12 + 2 * commit * MS
+    return Row(
+        name="first token added by the mesh, 1 stream",
+        value=added,
+        unit="ms",
+        target=f"≤ {limit:.1f} ms (12 + 2 commits of {commit * MS:.2f})",
+        met=added <= limit,
+        detail=f"mesh p50 {statistics.median(through) * MS:.1f}, provider p50 {statistics.median(bare) * MS:.1f}",
+    )
+
+
+async def first_token_many(here: Client, port: int, streams: int = 100, tokens: int = 100) -> list[Row]:
+    """The same with 100 streams at once, 20 ms between tokens."""
+    words = f"{tokens} tokens, 20 ms apart"
+    sessions = await asyncio.gather(*(here.session() for _ in range(streams)))
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=None)) as http:
+        bare = await gather(streams, lambda _: direct.turn(http, port, words))
+    began = time.perf_counter()
+    through = await gather(streams, lambda index: here.turn(sessions[index], words))
+    seconds = time.perf_counter() - began
+    floor = statistics.median(each.first_token for each in bare)
+    p50 = (statistics.median(each.first_token for each in through) - floor) * MS
+    p99 = (percentile([each.first_token for each in through], 0.99) - floor) * MS
+    rate = sum(each.tokens for each in through) / seconds
+    bare_rate = sum(each.tokens for each in bare) / max(each.seconds for each in bare)
+    detail = f"provider alone: p50 {floor * MS:.1f} ms, {bare_rate:.0f} tokens/s"
+    return [
+        Row(
+            name=f"first token added, {streams} streams, p50",
+            value=p50,
+            unit="ms",
+            target="≤ 60 ms",
+            met=p50 <= 60,
+            detail=detail,
+        ),
+        Row(
+            name=f"first token added, {streams} streams, p99",
+            value=p99,
+            unit="ms",
+            target="≤ 200 ms",
+            met=p99 <= 200,
+            detail=detail,
+        ),
+        Row(
+            name=f"tokens delivered, {streams} streams",
+            value=rate,
+            unit="tokens/s",
+            target="≥ 4500 tokens/s",
+            met=rate >= 4500,
+            detail=detail,
+        ),
+    ]
+
+
+async def relayed(here: Client, port: int, streams: int = 8, tokens: int = 5000) -> Row:
+    """Tokens relayed end to end when the provider is not the limit."""
+    words = f"{tokens} tokens"
+    sessions = await asyncio.gather(*(here.session() for _ in range(streams)))
+    async with httpx.AsyncClient() as http:
+        bare = await _rate(streams, lambda _: direct.turn(http, port, words))
+    rate = await _rate(streams, lambda index: here.turn(sessions[index], words))
+    return Row(
+        name="tokens relayed end to end",
+        value=rate,
+        unit="tokens/s",
+        target="≥ 20000 tokens/s",
+        met=rate >= 20_000,
+        detail=f"{streams} streams; httpx at the provider alone: {bare:.0f} tokens/s",
+    )
+
+
+async def get_session_over_echo(here: Client, calls: int = 2000, at_once: int = 32) -> Row:
+    """GetSession through context_svc over a bare echo, each on its unix socket, taking turns."""
+    session = await here.session()
+    with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
+        address = f"unix:{folder}/e.sock"
+        child = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
+            [sys.executable, "-m", "benchmarks.echo", address],
+            cwd=ROOT,
+            env=surroundings(),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            async with (
+                grpc.aio.insecure_channel(address) as bare,
+                grpc.aio.insecure_channel(here.mesh.context_socket) as room,
+            ):
+                echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = bare.unary_unary("/bench.Echo/Echo")
+                stub = session_pb2_grpc.SessionServiceStub(room)
+                request = session_pb2.GetSessionRequest(session_id=session)
+                ratios, rates = [], []
+                for _ in range(5):
+                    floor = await _calls_per_second(calls, at_once, lambda: echo(b"x" * 40))
+                    ours = await _calls_per_second(
+                        calls, at_once, lambda: stub.GetSession(request, metadata=here.mesh.metadata)
+                    )
+                    ratios.append(ours / floor)
+                    rates.append((ours, floor))
+        finally:
+            child.terminate()
+            child.wait(10)
+    ours, floor = sorted(rates)[len(rates) // 2]
+    ratio = statistics.median(ratios)
+    return Row(
+        name="GetSession over a bare grpc.aio echo",
+        value=ratio,
+        unit="x",
+        target="≥ 0.5 x",
+        met=ratio >= 0.5,
+        detail=f"{ours:.0f} against {floor:.0f} calls/s, {at_once} at once",
+    )
+
+
+def start_to_first_token(model: str) -> list[Row]:
+    """From `mesh up` on prepared folders to ready, and to the built-in model's first token."""
+    with mesh(MESH_MODEL=model) as here:
+        first = asyncio.run(_first_of(here))
+    return [
+        Row(
+            name=f"mesh up until ready, model {model}",
+            value=here.started_seconds,
+            unit="s",
+            target="≤ 10 s",
+            met=here.started_seconds <= 10,
+            detail="empty data folder, weights present",
+        ),
+        Row(
+            name=f"first token of a first question, model {model}",
+            value=first.first_token,
+            unit="s",
+            target="",
+            met=None,
+            detail=f"whole answer {first.seconds:.1f} s",
+        ),
+    ]
+
+
+async def _first_of(here: Mesh) -> Timing:
+    async with client(here) as signed_in:
+        return await signed_in.turn(await signed_in.session(), "Say hello in three words.")
+
+
+async def _rate(streams: int, act: Callable[[int], Awaitable[Timing]]) -> float:
+    began = time.perf_counter()
+    timings = await gather(streams, act)
+    return sum(each.tokens for each in timings) / (time.perf_counter() - began)
+
+
+async def _calls_per_second(calls: int, at_once: int, act: Callable[[], Awaitable[object]]) -> float:
+    async def some() -> None:
+        for _ in range(calls // at_once):
+            await act()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(some() for _ in range(at_once)))
+    return calls / (time.perf_counter() - began)
+
+
+def history() -> Path:
+    """The file that keeps every run."""
+    return ROOT / "benchmarks" / "history.jsonl"

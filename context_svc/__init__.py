@@ -1,0 +1,1 @@
+"""context_svc: the person, their sessions and the conversation. It alone writes the log."""

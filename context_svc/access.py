@@ -1,0 +1,144 @@
+"""Who may call which RPC of this room, and for how long: one row for each RPC of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from chassis.access import Audience, Policies, Policy
+
+ROOMS_WITH_FEED = frozenset({"orchestrator", "llm", "media"})
+
+_FIVE = timedelta(seconds=5)
+_OPEN = Policy(audience=Audience.OPEN, deadline=_FIVE)
+_USER = Policy(audience=Audience.USER, deadline=_FIVE)
+_POLL = replace(_USER, deadline=timedelta(seconds=30))  # ListEvents may wait 25 s for the next event
+_STREAM = replace(_USER, deadline=None)
+_CHUNK = replace(_USER, deadline=timedelta(seconds=30))
+_FEED = Policy(audience=Audience.ROOM, deadline=None, callers=ROOMS_WITH_FEED)
+_LOCAL = Policy(audience=Audience.LOCAL, deadline=_FIVE)
+_LONG_LOCAL = replace(_LOCAL, deadline=timedelta(minutes=30))
+
+
+def _later(policy: Policy) -> Policy:
+    """Part of the contract, not served yet."""
+    return replace(policy, served=False)
+
+
+_SERVICES: dict[str, dict[str, Policy]] = {
+    "assistant.identity.v1.IdentityService": {
+        "Register": _OPEN,
+        "Login": _OPEN,
+        "RefreshToken": _OPEN,
+        "Logout": _OPEN,
+        "GetCurrentUser": _USER,
+        "UpdateCurrentUser": _later(_USER),
+        "ChangePassword": _later(_USER),
+        "ListDevices": _later(_USER),
+        "UpdateDevice": _later(_USER),
+        "RevokeDevice": _later(_USER),
+        "CreateApiToken": _later(_USER),
+        "ListApiTokens": _later(_USER),
+        "RevokeApiToken": _later(_USER),
+        "ExportAccount": _later(_STREAM),
+        "ImportAccount": _later(_STREAM),
+        "CreateImport": _later(_USER),
+        "WriteImport": _later(_CHUNK),
+        "GetImport": _later(_USER),
+        "DeleteAccount": _later(_USER),
+        "GetServerInfo": _OPEN,
+        "GetJwks": _OPEN,
+        "WatchRevocations": _FEED,
+    },
+    "assistant.session.v1.SessionService": {
+        "CreateSession": _USER,
+        "GetSession": _USER,
+        "ListSessions": _USER,
+        "UpdateSession": _USER,
+        "ResumeSession": _USER,
+        "EndSession": _USER,
+        "DeleteSession": _later(_USER),
+    },
+    "assistant.context.v1.ContextService": {
+        "GetContext": _later(_USER),
+        "UpdateContext": _later(_USER),
+        "DeleteContextItems": _later(_USER),
+        "WatchContext": _later(_STREAM),
+        "GetPreferences": _later(_USER),
+        "UpdatePreferences": _later(_USER),
+        "ListSuggestions": _later(_USER),
+        "ResolveSuggestion": _later(_USER),
+    },
+    "assistant.chat.v1.ChatService": {
+        "Chat": _STREAM,
+        "SendMessage": _STREAM,
+        "SendMessageBatch": _later(_POLL),
+        "SubscribeEvents": _STREAM,
+        "ListEvents": _POLL,
+        "AckEvents": _USER,
+        "ListMessages": _USER,
+        "GetMessage": _USER,
+        "SearchMessages": _later(_USER),
+        "CancelTurn": _USER,
+        "RespondToTurn": _later(_USER),
+        "EditMessage": _later(_USER),
+        "RegenerateTurn": _later(_USER),
+        "ImportAnswer": _later(_USER),
+        "RateMessage": _later(_USER),
+        "ClearMessages": _later(_USER),
+        "GetTurnReceipt": _later(_USER),
+    },
+    "assistant.agent.v1.AgentService": {
+        "ListCapabilities": _USER,
+        "ExecuteAction": _later(_STREAM),
+        "ListJobs": _later(_USER),
+        "CancelJob": _later(_USER),
+    },
+    "assistant.reminder.v1.ReminderService": {
+        "CreateReminder": _later(_USER),
+        "ListReminders": _later(_USER),
+        "DeleteReminder": _later(_USER),
+    },
+    "assistant.notification.v1.NotificationService": {
+        "RegisterPushTarget": _later(_USER),
+        "ListPushTargets": _later(_USER),
+        "DeletePushTarget": _later(_USER),
+    },
+}
+_OPERATOR: dict[str, dict[str, Policy]] = {
+    "assistant.operator.v1.OperatorService": {
+        "GetSetupCode": _LOCAL,
+        "ListUsers": _later(_LOCAL),
+        "ResetPassword": _later(_LOCAL),
+        "RevokeUser": _later(_LOCAL),
+        "DeleteUser": _later(_LOCAL),
+        "CreateInvite": _later(_LOCAL),
+        "GetTurnTrace": _later(_LOCAL),
+        "CreateBackup": _later(_LONG_LOCAL),
+        "RestoreBackup": _later(_LONG_LOCAL),
+        "GetStatus": _LOCAL,
+    },
+}
+
+
+def _rows(services: dict[str, dict[str, Policy]]) -> Iterator[tuple[str, Policy]]:
+    for service, methods in services.items():
+        for method, policy in methods.items():
+            yield f"/{service}/{method}", policy
+
+
+PUBLIC: Policies = dict(_rows(_SERVICES))
+"""The RPCs of the room's own socket."""
+
+OPERATOR: Policies = dict(_rows(_OPERATOR))
+"""The RPCs of the operator's socket, which no other socket has."""
+
+POLICIES: Policies = {**PUBLIC, **OPERATOR}
+"""The RPCs of both sockets."""
+
+SERVICES: tuple[str, ...] = tuple(_SERVICES)
+"""The services of the room's own socket, for health."""
+
+OPERATOR_SERVICES: tuple[str, ...] = tuple(_OPERATOR)
+"""The service of the operator's socket, for health."""

@@ -1,0 +1,339 @@
+"""The room put together: everything it opens, in order, and closes in reverse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from chassis import engines, ids
+from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis.boundary import Boundary
+from chassis.clock import Clock, SystemClock
+from chassis.database import Database
+from chassis.dial import open_channel
+from chassis.health import Health
+from chassis.keys import KeySet, load_or_create_key
+from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
+from chassis.tasks import Tasks
+from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
+from context_svc import access, sessions, signing
+from context_svc.accounts import Accounts
+from context_svc.capabilities import Capabilities
+from context_svc.claims import Claims
+from context_svc.conversations import Conversations
+from context_svc.journal import Journal
+from context_svc.messages import History
+from context_svc.meta import Mesh, open_mesh
+from context_svc.paging import PageTokens
+from context_svc.passwords import Passwords
+from context_svc.peers import OrchestratorPeer
+from context_svc.program import program_version
+from context_svc.readers import CloseReason, Readers
+from context_svc.revocations import Feed
+from context_svc.runs import Runs
+from context_svc.schedule import Schedule
+from context_svc.schema import MIGRATIONS
+from context_svc.secret import ServerSecret
+from context_svc.server_info import Introduction
+from context_svc.servicer.agent import AgentServicer
+from context_svc.servicer.chat import ChatServicer
+from context_svc.servicer.identity import IdentityServicer
+from context_svc.servicer.operator import OperatorServicer
+from context_svc.servicer.session import SessionServicer
+from context_svc.session_log import SessionLog
+from context_svc.sessions import Sessions
+from context_svc.settings import ContextSettings
+from context_svc.setup_code import SetupCode
+from context_svc.signing import AccessTokens, UserKeys
+from context_svc.signins import SignIns
+from context_svc.status import StatusBoard
+from context_svc.turns import Turns
+from context_svc.usage import Gate, Usage
+from context_svc.wire.chat import ChatCodec
+from context_svc.wire.turn import Budget
+
+ROOM = "context"
+TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
+DOMAIN = "assistant.mesh"
+DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Foundation:
+    """What both halves of the room stand on."""
+
+    settings: ContextSettings
+    clock: Clock
+    database: Database
+    tasks: Tasks
+    mesh: Mesh
+    secret: ServerSecret
+    keys: UserKeys
+    revocations: Revocations
+    feed: Feed
+    pages: PageTokens
+    room: RoomIdentity
+    health: Health
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """The half of the room that owns the log: what sessions need of it, and its services.
+
+    `drain` is awaited when the room is told to stop, before open calls are waited for. `in_band` names the
+    methods whose stream messages its servicer checks itself.
+    """
+
+    journal: sessions.Journal
+    turns: sessions.Turns
+    services: Sequence[Register] = ()
+    drain: Drain | None = None
+    in_band: frozenset[str] = field(default_factory=frozenset)
+
+
+@asynccontextmanager
+async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
+    """Compose the log, the turns, their readers and their services; what it opens outlives the sockets."""
+    settings, clock, database = foundation.settings, foundation.clock, foundation.database
+    codec = ChatCodec(foundation.mesh.log_epoch)
+    journal = Journal(codec)
+    turns = Turns(journal, codec)
+    readers = Readers(database, clock, foundation.mesh.log_epoch)
+    claims = Claims(journal, ids.uuid())
+    async with open_channel(
+        settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
+    ) as channel:
+        orchestrator = OrchestratorPeer(channel, _budget(settings))
+        runs = Runs(
+            database=database,
+            claims=claims,
+            orchestrator=orchestrator,
+            codec=codec,
+            publish=readers.publish,
+            clock=clock,
+        )
+        schedule = Schedule(
+            database=database,
+            claims=claims,
+            runs=runs,
+            clock=clock,
+            running_per_account=settings.running_turns_per_account,
+        )
+        conversations = Conversations(
+            database=database,
+            turns=turns,
+            readers=readers,
+            schedule=schedule,
+            runs=runs,
+            clock=clock,
+            log_epoch=foundation.mesh.log_epoch,
+        )
+        log = SessionLog(
+            journal=journal, turns=turns, codec=codec, publish=readers.publish, stop=runs.stop, clock=clock
+        )
+        chat = ChatServicer(conversations, History(database, foundation.pages))
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages))
+        foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers))
+
+        async def drain() -> None:
+            await schedule.drain(TURNS_GRACE)
+            readers.close_all(CloseReason.DRAINING)
+
+        async with schedule.running():
+            yield Conversation(
+                journal=log,
+                turns=log,
+                services=(chat.register, agent.register),
+                drain=drain,
+                in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
+            )
+
+
+async def _cut_revoked(feed: Feed, readers: Readers) -> None:
+    """End the open streams of sign-ins that end; all of them, should this task not keep up."""
+    async for change in feed.changes():
+        readers.close_sign_ins({each.sign_in for each in change.sign_ins}, CloseReason.REVOKED)
+    readers.close_all(CloseReason.DRAINING)
+
+
+def _budget(settings: ContextSettings) -> Budget:
+    return Budget(
+        steps=settings.turn_steps,
+        calls=settings.turn_calls,
+        tool_time=timedelta(seconds=settings.turn_tool_seconds),
+        tokens=settings.turn_tokens,
+        time=timedelta(seconds=settings.turn_seconds),
+    )
+
+
+@asynccontextmanager
+async def open_app(
+    settings: ContextSettings, *, clock: Clock | None = None
+) -> AsyncIterator[tuple[Server, Server]]:
+    """Run the room: its own socket and the operator's.
+
+    Raises chassis.keys.KeyRefused, DatabaseInUse, StoreUnavailable, MigrationRefused and, for an address that
+    cannot be bound, RuntimeError.
+    """
+    async with AsyncExitStack() as stack:
+        foundation = await _foundation(settings, clock or SystemClock(), stack)
+        talk = await stack.enter_async_context(conversation(foundation))
+        yield await _identity(foundation, talk, stack)
+
+
+async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
+    for folder in (settings.data_dir, settings.keys_dir):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = UserKeys.load_or_create(settings.keys_dir / "users")
+    secret = ServerSecret.load_or_create(settings.keys_dir / "context.secret")
+    revocations = Revocations(clock, patience=None)
+    opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
+    database = await stack.enter_async_context(opening)
+    await database.migrate(MIGRATIONS)
+    feed = Feed(clock, revocations, keys.public)
+    await feed.load(database)
+    keys.publish(settings.keys_dir / "users.jwks")
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        database=database,
+        tasks=await stack.enter_async_context(Tasks()),
+        mesh=await open_mesh(database),
+        secret=secret,
+        keys=keys,
+        revocations=revocations,
+        feed=feed,
+        pages=PageTokens(secret.key("page tokens")),
+        room=_room_identity(settings.keys_dir, clock),
+        health=Health(access.SERVICES),
+    )
+
+
+async def _identity(
+    foundation: Foundation, talk: Conversation, stack: AsyncExitStack
+) -> tuple[Server, Server]:
+    """The half that owns accounts and sessions, and both sockets."""
+    settings, clock, database, feed = (
+        foundation.settings,
+        foundation.clock,
+        foundation.database,
+        foundation.feed,
+    )
+    passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
+    access_tokens = AccessTokens(foundation.keys, clock)
+    sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
+    accounts = Accounts(database, clock, passwords, sign_ins, open_registration=settings.open_registration)
+    setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
+    await setup_code.prepare()
+    gate = _gate(foundation)
+    identity = IdentityServicer(
+        accounts=accounts,
+        sign_ins=sign_ins,
+        introduction=_introduction(foundation, accounts),
+        keys=foundation.keys,
+        feed=feed,
+        gate=gate,
+        clock=clock,
+    )
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
+    board = StatusBoard(
+        database=database,
+        clock=clock,
+        accounts=accounts,
+        feed=feed,
+        mesh=foundation.mesh,
+        version=program_version(),
+    )
+    listed = SessionServicer(listing, foundation.mesh)
+    services = (identity.register, listed.register, *talk.services)
+    public = await stack.enter_async_context(_public(foundation, gate, talk, services))
+    operator = OperatorServicer(setup_code, board)
+    return public, await stack.enter_async_context(_operator(foundation, gate, operator))
+
+
+@asynccontextmanager
+async def _public(
+    foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
+) -> AsyncIterator[Server]:
+    async def drain() -> None:
+        if talk.drain is not None:
+            await talk.drain()
+        foundation.feed.drain()  # last: without the feed the other rooms trust no token
+
+    boundary = Boundary(
+        policies=access.PUBLIC,
+        authenticator=gate,
+        domain=DOMAIN,
+        clock=foundation.clock,
+        in_band=talk.in_band,
+    )
+    async with serving(
+        addresses=[foundation.settings.listen],
+        services=services,
+        service_names=access.SERVICES,
+        boundary=boundary,
+        health=foundation.health,
+        descriptors=DESCRIPTORS.read_bytes(),
+        with_reflection=foundation.settings.with_reflection,
+        drain=drain,
+    ) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _operator(foundation: Foundation, gate: Gate, operator: OperatorServicer) -> AsyncIterator[Server]:
+    boundary = Boundary(policies=access.OPERATOR, authenticator=gate, domain=DOMAIN, clock=foundation.clock)
+    async with serving(
+        addresses=[foundation.settings.operator_listen],
+        services=[operator.register],
+        service_names=access.OPERATOR_SERVICES,
+        boundary=boundary,
+        health=Health(access.OPERATOR_SERVICES),
+        socket_mode=0o600,
+    ) as server:
+        yield server
+
+
+def _gate(foundation: Foundation) -> Gate:
+    clock = foundation.clock
+    users = Verifier(
+        foundation.keys.trusted,
+        signing.ISSUER,
+        signing.AUDIENCE,
+        USER_TOKEN,
+        clock,
+        lifetime=signing.LIFETIME,
+    )
+    rooms = _rooms(foundation.settings.keys_dir / "rooms.jwks", clock)
+    return Gate(
+        Authenticator(users, rooms, foundation.revocations, clock),
+        users,
+        Usage(foundation.database, clock, foundation.tasks),
+    )
+
+
+def _rooms(path: Path, clock: Clock) -> Verifier:
+    """Trusts the rooms whose public keys the operator wrote down; none without the file."""
+    keys = json.loads(path.read_bytes())["keys"] if path.exists() else []
+    return Verifier(KeySet(keys), None, ROOM, ROOM_TOKEN, clock, session=False)
+
+
+def _room_identity(keys_dir: Path, clock: Clock) -> RoomIdentity:
+    issuer = room_issuer(ROOM)
+    signer = Signer(load_or_create_key(keys_dir / f"{ROOM}.key"), issuer, issuer)
+    return RoomIdentity(ROOM, signer, clock)
+
+
+def _introduction(foundation: Foundation, accounts: Accounts) -> Introduction:
+    return Introduction(
+        mesh=foundation.mesh,
+        name=foundation.settings.server_name,
+        version=program_version(),
+        clock=foundation.clock,
+        accounts=accounts,
+        open_registration=foundation.settings.open_registration,
+    )

@@ -1,0 +1,212 @@
+"""What this room may refuse with, beyond what the chassis refuses itself.
+
+::
+
+    ServiceError
+    ├── SetupCodeWrong       InviteInvalid       EmailTaken          PasswordWeak
+    ├── CredentialsWrong     HashingBusy         AccountNotFound
+    ├── RefreshTokenInvalid  RefreshTokenReplayed
+    ├── SessionNotFound      SessionEnded
+    └── PageTokenInvalid     IdempotencyKeyReused   VersionMismatch   QuotaExceeded
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import grpc
+
+from chassis.errors import ServiceError
+
+
+class SetupCodeWrong(ServiceError):
+    """The first account needs the set-up code, and this is not it, or somebody used it first."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "SETUP_CODE_WRONG"
+    message = "The set-up code is missing, wrong or used. `mesh status` shows the one that is good."
+
+
+class InviteInvalid(ServiceError):
+    """No invite, an unknown one, or one that is used or expired."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "INVITE_INVALID"
+    message = "A new account needs an invite that is not used or expired."
+
+
+class EmailTaken(ServiceError):
+    """An account with this address exists; addresses are compared without regard to case."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "EMAIL_TAKEN"
+    message = "An account with this e-mail address exists."
+
+
+class PasswordWeak(ServiceError):
+    """Not 15 to 256 characters after normalisation, or one that everybody tries first."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "PASSWORD_WEAK"
+    message = "The password must have 15 to 256 characters and must not be a common one."
+
+
+class CredentialsWrong(ServiceError):
+    """Unknown address or wrong password: which of them is never said."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "CREDENTIALS_WRONG"
+    message = "E-mail or password is wrong."
+
+
+class HashingBusy(ServiceError):
+    """More passwords wait to be checked than the queue takes."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+    message = "Too many sign-ins at once. Try again soon."
+    default_retry_after = timedelta(seconds=1)
+
+
+class AccountNotFound(ServiceError):
+    """No such account."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "ACCOUNT_NOT_FOUND"
+    message = "No such account."
+
+
+class RefreshTokenInvalid(ServiceError):
+    """Unknown, expired, of another device, or of a sign-in that has ended."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "REFRESH_TOKEN_INVALID"
+    message = "This sign-in has ended. Sign in again."
+
+
+class RefreshTokenReplayed(ServiceError):
+    """Two holders used the same refresh token; the whole sign-in is ended."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "REFRESH_TOKEN_REPLAYED"
+    message = "This sign-in was used from two places and has been ended. Sign in again."
+
+
+class SessionNotFound(ServiceError):
+    """The session id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "SESSION_NOT_FOUND"
+    message = "No such session."
+
+
+class SessionEnded(ServiceError):
+    """The session was ended: it can be read and takes nothing more."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "SESSION_ENDED"
+    message = "This session has ended."
+
+
+class PageTokenInvalid(ServiceError):
+    """Not a page token of this mesh, or one of another person's or another query."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "PAGE_TOKEN_INVALID"
+    message = "The page token does not belong to this list. Begin with the first page."
+
+
+class IdempotencyKeyReused(ServiceError):
+    """A client-made id came again with another request."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "IDEMPOTENCY_KEY_REUSED"
+    message = "This id was used for another request. Make a new one."
+
+
+class VersionMismatch(ServiceError):
+    """Somebody else changed it first. Metadata `current` holds the stored version."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "VERSION_MISMATCH"
+    message = "It was changed meanwhile. Read it again, then repeat."
+
+
+class QuotaExceeded(ServiceError):
+    """A stored quantity is at its limit; `quota` names it."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "QUOTA_EXCEEDED"
+    message = "A limit of this account is reached."
+
+
+class TurnNotFound(ServiceError):
+    """The turn id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "TURN_NOT_FOUND"
+    message = "No such turn."
+
+
+class TurnRunning(ServiceError):
+    """Another turn of the session is open and the message does not want to wait."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "TURN_RUNNING"
+    message = "Another answer is still being written."
+
+
+class TurnOver(ServiceError):
+    """The turn has ended; there is nothing left to stop."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "TURN_OVER"
+    message = "This turn is over."
+
+
+class MessageNotFound(ServiceError):
+    """The message id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "MESSAGE_NOT_FOUND"
+    message = "No such message."
+
+
+class CursorAhead(ServiceError):
+    """The cursor points behind the end of the log."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "CURSOR_AHEAD"
+    message = "The cursor is ahead of the session."
+
+
+class TooManyStreams(ServiceError):
+    """The account holds as many open streams as it may."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_STREAMS"
+    message = "Too many open streams."
+
+
+class FrameUnexpected(ServiceError):
+    """The frame makes no sense at this point of the stream."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "FRAME_UNEXPECTED"
+    message = "This frame does not belong here."
+
+
+class PeerUnavailable(ServiceError):
+    """Another room that this call needs does not answer."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "PEER_UNAVAILABLE"
+    message = "A part of the assistant is not available. Try again."
+
+
+class QueueFull(ServiceError):
+    """The session has as many waiting messages as it may."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "QUOTA_EXCEEDED"
+    message = "Too many messages wait in this session."

@@ -1,0 +1,77 @@
+"""The rooms that context_svc dials. The only module here that does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import grpc
+
+from assistant.agent.v1 import agent_pb2
+from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
+from chassis.dial import streaming
+from context_svc.errors import PeerUnavailable
+from context_svc.runs import Frame, Material
+from context_svc.wire import turn as wire
+from context_svc.wire.turn import Budget
+
+CONNECT = 10.0  # seconds: long enough for a room that is being restarted
+LIST_TIMEOUT = 5.0  # seconds
+
+
+class OrchestratorPeer:
+    """orchestrator_svc, where turns run."""
+
+    def __init__(self, channel: grpc.aio.Channel, budget: Budget) -> None:
+        self._stub = turn_pb2_grpc.TurnServiceStub(channel)
+        self._budget = budget
+
+    @asynccontextmanager
+    async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
+        """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
+        async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
+            try:
+                async with asyncio.timeout(CONNECT):
+                    await stream.write(wire.start(material, self._budget))
+                    await stream.wait_for_connection()
+            except TimeoutError as error:
+                raise PeerUnavailable("orchestrator_svc does not answer") from error
+            except grpc.aio.AioRpcError as error:
+                raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
+            except asyncio.InvalidStateError as error:
+                raise PeerUnavailable("orchestrator_svc refused the turn") from error
+            yield OrchestratorTurn(stream)
+
+    async def actions(self, account_id: str) -> list[agent_pb2.Action]:
+        """Everything that turns of this account can use, by name. Raises PeerUnavailable."""
+        try:
+            answer = await self._stub.ListActions(
+                turn_pb2.ListActionsRequest(account_id=account_id), timeout=LIST_TIMEOUT
+            )
+        except grpc.aio.AioRpcError as error:
+            raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
+        return sorted(answer.actions, key=lambda action: action.name)
+
+
+class OrchestratorTurn:
+    """One turn that runs there."""
+
+    def __init__(
+        self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
+    ) -> None:
+        self._stream = stream
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """What the turn makes. Raises PeerUnavailable when the room breaks off."""
+        try:
+            async for response in self._stream:
+                for frame in wire.frames(response):
+                    yield frame
+        except grpc.aio.AioRpcError as error:
+            raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
+
+    async def cancel(self) -> None:
+        """Ask the turn to stop."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be over already
+            await self._stream.write(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))

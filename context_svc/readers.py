@@ -1,0 +1,308 @@
+"""Delivery: every reader of a session gets each event once, in order, whatever it missed.
+
+A reader registers, reads its log to the end, then follows what is published. What does not fit into its outbox is
+dropped, and the reader reads the log again from its cursor: a slow reader costs a bounded amount of memory and nobody
+else's time. A gap can therefore never be seen, only a delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from chassis.call import User
+from chassis.clock import Clock
+from chassis.database import Database, Statement, Unit
+from chassis.errors import ServiceError
+from context_svc.errors import CursorAhead, SessionNotFound, TooManyStreams
+from context_svc.journal import Entry, entries_after
+
+OUTBOX_EVENTS = 256
+OUTBOX_BYTES = 256 * 1024
+PAGE = 200
+HEARTBEAT = 15.0  # seconds
+LIFETIME = 3600.0  # seconds, give or take a tenth
+MOST_STREAMS = 64  # of one account
+
+
+class CloseReason(IntEnum):
+    """Why the server ends a stream. The contract's numbers."""
+
+    REVOKED = 1
+    DRAINING = 2
+    SLOW = 3
+    DELETED = 4
+    EXPIRED = 5
+    DONE = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cursor:
+    """A position in one session's log."""
+
+    session_id: str
+    log_epoch: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The stream is alive and stands at these positions, as far as they moved."""
+
+    positions: tuple[Cursor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The stream ends here; nothing follows."""
+
+    reason: CloseReason
+    positions: tuple[Cursor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A frame of this stream's client was refused; the stream stays up. It is no event."""
+
+    client_id: str
+    error: ServiceError
+    request_id: str
+
+
+Frame: TypeAlias = Entry | Beat | Closed | Refused
+
+
+class Reader:
+    """One open stream of one account. One task takes its frames; the other methods are for whoever has news."""
+
+    def __init__(self, user: User, log_epoch: str, database: Database, clock: Clock) -> None:
+        self.account_id = user.account
+        self.sign_in = user.sign_in
+        self._log_epoch = log_epoch
+        self._database = database
+        self._clock = clock
+        self._positions: dict[str, int] = {}
+        self._moved: set[str] = set()
+        self._behind: dict[str, bool] = {}  # True: something was published since it was last read
+        self._outbox: deque[Entry | Refused] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._closed: CloseReason | None = None
+
+    def follow(self, session_id: str, sequence: int, *, to_the_end: bool = True) -> None:
+        """Follow a session from after `sequence`; what is there already is read first."""
+        self._positions[session_id] = sequence
+        self._moved.add(session_id)
+        if to_the_end:
+            self._behind[session_id] = True
+        self._wake.set()
+
+    @property
+    def sessions(self) -> Iterable[str]:
+        """The sessions that are followed."""
+        return self._positions.keys()
+
+    def follows(self, session_id: str) -> bool:
+        """Whether the session is followed."""
+        return session_id in self._positions
+
+    def deliver(self, entry: Entry) -> None:
+        """Take a committed entry of a session that is followed."""
+        if entry.session_id in self._behind:
+            self._behind[entry.session_id] = True
+            return
+        if len(self._outbox) >= OUTBOX_EVENTS or self._bytes + len(entry.data) > OUTBOX_BYTES:
+            self._fall_behind()
+            self._behind[entry.session_id] = True
+        else:
+            self._outbox.append(entry)
+            self._bytes += len(entry.data)
+        self._wake.set()
+
+    def say(self, refused: Refused) -> None:
+        """Put in a frame that is no event, after what waits now."""
+        self._outbox.append(refused)
+        self._wake.set()
+
+    def close(self, reason: CloseReason) -> None:
+        """End the stream after what waits now."""
+        self._closed = reason
+        self._wake.set()
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Everything this reader is to get, to the end of the stream. Opens with a Beat."""
+        yield self._beat()
+        while True:
+            while self._behind:
+                async for entry in self._caught_up(next(iter(self._behind))):
+                    yield entry
+            for frame in self._drained():
+                yield frame
+            if self._behind or self._outbox:
+                continue
+            if self._closed is not None:
+                yield Closed(self._closed, tuple(self._cursors(self._positions)))
+                return
+            if not await self._woken():
+                yield self._beat()
+
+    async def _caught_up(self, session_id: str) -> AsyncIterator[Entry]:
+        while self._behind.get(session_id, False):
+            position = self._positions[session_id]
+            self._behind[session_id] = False
+            page = await self._database.read(
+                lambda position=position: entries_after(session_id, self.account_id, position, PAGE)  # type: ignore[misc]
+            )
+            for entry in page:
+                if self._advances(entry):
+                    yield entry
+            if len(page) == PAGE:
+                self._behind[session_id] = True
+        self._behind.pop(session_id, None)
+
+    def _drained(self) -> Iterator[Entry | Refused]:
+        while self._outbox and not self._behind:
+            item = self._outbox.popleft()
+            if isinstance(item, Refused):
+                yield item
+                continue
+            self._bytes -= len(item.data)
+            if item.sequence > self._positions[item.session_id] + 1:
+                self._behind[item.session_id] = True
+            elif self._advances(item):
+                yield item
+
+    def _advances(self, entry: Entry) -> bool:
+        if entry.sequence <= self._positions[entry.session_id]:
+            return False
+        self._positions[entry.session_id] = entry.sequence
+        self._moved.add(entry.session_id)
+        return True
+
+    def _fall_behind(self) -> None:
+        kept = [item for item in self._outbox if isinstance(item, Refused)]
+        for item in self._outbox:
+            if isinstance(item, Entry):
+                self._behind[item.session_id] = True
+        self._outbox = deque(kept)
+        self._bytes = 0
+
+    async def _woken(self) -> bool:
+        self._wake.clear()
+        if self._behind or self._outbox or self._closed is not None:
+            return True
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _beat(self) -> Beat:
+        moved, self._moved = self._moved, set()
+        return Beat(tuple(self._cursors(moved)))
+
+    def _cursors(self, sessions: Iterable[str]) -> Iterator[Cursor]:
+        for session_id in sessions:
+            yield Cursor(
+                session_id=session_id, log_epoch=self._log_epoch, sequence=self._positions[session_id]
+            )
+
+
+class Readers:
+    """All open streams of this process."""
+
+    def __init__(self, database: Database, clock: Clock, log_epoch: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._log_epoch = log_epoch
+        self._of_session: dict[str, set[Reader]] = {}
+        self._of_account: dict[str, set[Reader]] = {}
+        self._everything: dict[str, set[Reader]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(readers) for readers in self._of_account.values())
+
+    @contextmanager
+    def reader(self, user: User, *, all_sessions: bool = False) -> Iterator[Reader]:
+        """A stream of one person, registered while the block lasts. Raises TooManyStreams."""
+        mine = self._of_account.setdefault(user.account, set())
+        if len(mine) >= MOST_STREAMS:
+            raise TooManyStreams(quota="streams of an account")
+        reader = Reader(user, self._log_epoch, self._database, self._clock)
+        mine.add(reader)
+        if all_sessions:
+            self._everything.setdefault(user.account, set()).add(reader)
+        lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
+        end = asyncio.get_running_loop().call_later(lifetime, reader.close, CloseReason.EXPIRED)
+        try:
+            yield reader
+        finally:
+            end.cancel()
+            self._forget(reader)
+
+    async def follow(self, reader: Reader, cursor: Cursor) -> None:
+        """Let a reader follow one session of its account. Raises SessionNotFound and CursorAhead."""
+        last = await self._database.read(lambda: _last_sequence(cursor.session_id, reader.account_id))
+        if last is None:
+            raise SessionNotFound
+        sequence = cursor.sequence if cursor.log_epoch in ("", self._log_epoch) else 0
+        if sequence > last:
+            raise CursorAhead(metadata={"last_sequence": str(last)})
+        self.follow_known(reader, cursor.session_id, sequence)
+
+    def follow_known(self, reader: Reader, session_id: str, sequence: int) -> None:
+        """Let a reader follow a session that is known to be its account's and to reach `sequence`."""
+        self._of_session.setdefault(session_id, set()).add(reader)
+        reader.follow(session_id, sequence)
+
+    def publish(self, entries: Iterable[Entry]) -> None:
+        """Hand committed entries to everyone who reads their session."""
+        for entry in entries:
+            for reader in self._of_session.get(entry.session_id, ()):
+                if reader.follows(entry.session_id):
+                    reader.deliver(entry)
+            for reader in self._everything.get(entry.account_id, ()):
+                if not reader.follows(entry.session_id):
+                    reader.follow(entry.session_id, entry.sequence - 1, to_the_end=False)
+                    self._of_session.setdefault(entry.session_id, set()).add(reader)
+                    reader.deliver(entry)
+
+    def close_all(self, reason: CloseReason) -> None:
+        """End every stream, as at the end of the process."""
+        for readers in list(self._of_account.values()):
+            for reader in list(readers):
+                reader.close(reason)
+
+    def close_sign_ins(self, sign_ins: Collection[str], reason: CloseReason) -> None:
+        """End every stream of these sign-ins."""
+        for readers in list(self._of_account.values()):
+            for reader in [each for each in readers if each.sign_in in sign_ins]:
+                reader.close(reason)
+
+    def _forget(self, reader: Reader) -> None:
+        for session_id in reader.sessions:
+            _discard(self._of_session, session_id, reader)
+        _discard(self._of_account, reader.account_id, reader)
+        _discard(self._everything, reader.account_id, reader)
+
+
+def _discard(index: dict[str, set[Reader]], key: str, reader: Reader) -> None:
+    readers = index.get(key, set())
+    readers.discard(reader)
+    if not readers:
+        index.pop(key, None)
+
+
+def _last_sequence(session_id: str, account_id: str) -> Unit[int | None]:
+    rows = yield Statement(
+        "SELECT last_sequence FROM session WHERE id = :session AND account_id = :account",
+        {"session": session_id, "account": account_id},
+    )
+    return rows[0]["last_sequence"] if rows else None

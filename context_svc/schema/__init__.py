@@ -1,0 +1,8 @@
+"""The schema of context.db: one module per part, applied in the order of their versions."""
+
+from __future__ import annotations
+
+from chassis.migrations import Migration
+from context_svc.schema import conversation, identity
+
+MIGRATIONS: tuple[Migration, ...] = (identity.MIGRATION, conversation.MIGRATION)

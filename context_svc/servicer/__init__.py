@@ -1,0 +1,1 @@
+"""The room's services: parse, call, build. One module per service."""

@@ -1,0 +1,103 @@
+"""ChatService: parse, call, build."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
+from chassis import call
+from chassis.crossing import Context
+from context_svc.conversations import Conversations
+from context_svc.messages import History
+from context_svc.wire import chat as wire
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    """The conversation, over gRPC and what Envoy makes of it."""
+
+    def __init__(self, conversations: Conversations, history: History) -> None:
+        self._conversations = conversations
+        self._history = history
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve it."""
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(self, server)
+
+    async def Chat(
+        self, request_iterator: AsyncIterator[chat_pb2.ChatRequest], context: Context
+    ) -> AsyncIterator[chat_pb2.ChatResponse]:
+        """Everything on one stream."""
+        user = call.current().user()
+        incoming = (wire.incoming(request, user.account) async for request in request_iterator)
+        async for frame in self._conversations.converse(user, incoming):
+            yield wire.frame(frame, chat_pb2.ChatResponse)
+
+    async def SendMessage(
+        self, request: chat_pb2.SendMessageRequest, context: Context
+    ) -> AsyncIterator[chat_pb2.SendMessageResponse]:
+        """One message."""
+        user = call.current().user()
+        submission = wire.checked_submission(request.message, user.account)
+        async for frame in self._conversations.send(user, submission, follow=request.follow):
+            yield wire.frame(frame, chat_pb2.SendMessageResponse)
+
+    async def SubscribeEvents(
+        self, request: chat_pb2.SubscribeEventsRequest, context: Context
+    ) -> AsyncIterator[chat_pb2.SubscribeEventsResponse]:
+        """Follow logs."""
+        cursors = [wire.cursor(each) for each in request.cursors]
+        frames = self._conversations.events(call.current().user(), cursors, all_sessions=request.all_sessions)
+        async for frame in frames:
+            yield wire.frame(frame, chat_pb2.SubscribeEventsResponse)
+
+    async def ListEvents(
+        self, request: chat_pb2.ListEventsRequest, context: Context
+    ) -> chat_pb2.ListEventsResponse:
+        """A page of a log."""
+        page = await self._conversations.page(
+            call.current().user(),
+            wire.list_cursor(request),
+            limit=request.page_size or 200,
+            wait_seconds=request.wait.ToTimedelta().total_seconds(),
+        )
+        return wire.event_page(page)
+
+    async def AckEvents(
+        self, request: chat_pb2.AckEventsRequest, context: Context
+    ) -> chat_pb2.AckEventsResponse:
+        """Note what was shown."""
+        cursors = [wire.cursor(each) for each in request.cursors]
+        return wire.acknowledged(await self._conversations.acknowledge(call.current().user(), cursors))
+
+    async def ListMessages(
+        self, request: chat_pb2.ListMessagesRequest, context: Context
+    ) -> chat_pb2.ListMessagesResponse:
+        """A page of a history."""
+        page = await self._history.page(
+            call.current().user().account,
+            request.session_id,
+            size=request.page_size,
+            token=request.page_token,
+            newest_first=request.order != chat_pb2.LIST_ORDER_OLDEST_FIRST,
+        )
+        return wire.message_page(page)
+
+    async def GetMessage(
+        self, request: chat_pb2.GetMessageRequest, context: Context
+    ) -> chat_pb2.GetMessageResponse:
+        """One message."""
+        data = await self._history.message(
+            call.current().user().account, request.session_id, request.message_id
+        )
+        return wire.message_response(data)
+
+    async def CancelTurn(
+        self, request: chat_pb2.CancelTurnRequest, context: Context
+    ) -> chat_pb2.CancelTurnResponse:
+        """Stop a turn."""
+        state = await self._conversations.cancel(
+            call.current().user(), request.session_id, request.turn_id, request_id=request.request_id
+        )
+        return wire.cancelled(state)

@@ -1,0 +1,114 @@
+"""IdentityService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+
+from assistant.identity.v1 import identity_pb2 as pb
+from assistant.identity.v1.identity_pb2_grpc import (
+    IdentityServiceServicer,
+    add_IdentityServiceServicer_to_server,
+)
+from chassis import call
+from chassis.call import Caller, RoomCaller
+from chassis.clock import Clock
+from context_svc.accounts import Accounts
+from context_svc.revocations import Feed
+from context_svc.server_info import Introduction
+from context_svc.signing import UserKeys
+from context_svc.signins import SignIns
+from context_svc.usage import Gate
+from context_svc.wire import identity as wire
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class IdentityServicer(IdentityServiceServicer):
+    """Accounts, devices and tokens; the calls that `context_svc.access` serves."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        sign_ins: SignIns,
+        introduction: Introduction,
+        keys: UserKeys,
+        feed: Feed,
+        gate: Gate,
+        clock: Clock,
+    ) -> None:
+        self._accounts = accounts
+        self._sign_ins = sign_ins
+        self._introduction = introduction
+        self._keys = keys
+        self._feed = feed
+        self._gate = gate
+        self._clock = clock
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve it."""
+        add_IdentityServiceServicer_to_server(self, server)
+
+    async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
+        """See the contract."""
+        return wire.registered(await self._accounts.register(wire.registration(request)))
+
+    async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
+        """See the contract."""
+        return wire.logged_in(await self._accounts.log_in(wire.login(request)))
+
+    async def RefreshToken(
+        self, request: pb.RefreshTokenRequest, context: Context
+    ) -> pb.RefreshTokenResponse:
+        """See the contract."""
+        tokens = await self._sign_ins.refresh(request.refresh_token, request.device_id)
+        return pb.RefreshTokenResponse(tokens=wire.tokens(tokens))
+
+    async def Logout(self, request: pb.LogoutRequest, context: Context) -> pb.LogoutResponse:
+        """See the contract."""
+        await self._sign_ins.end_named(
+            refresh_token=request.refresh_token,
+            user=self._gate.signed_in(context.invocation_metadata() or ()),
+            forget_device=request.forget_device,
+        )
+        return pb.LogoutResponse()
+
+    async def GetCurrentUser(
+        self, request: pb.GetCurrentUserRequest, context: Context
+    ) -> pb.GetCurrentUserResponse:
+        """See the contract."""
+        user = call.current().user()
+        return wire.current_user(
+            await self._accounts.get(user.account), await self._sign_ins.device(user.sign_in)
+        )
+
+    async def GetServerInfo(
+        self, request: pb.GetServerInfoRequest, context: Context
+    ) -> pb.GetServerInfoResponse:
+        """See the contract."""
+        return wire.server_info(await self._introduction.read())
+
+    async def GetJwks(self, request: pb.GetJwksRequest, context: Context) -> HttpBody:
+        """See the contract."""
+        return wire.jwks(self._keys.jwks())
+
+    async def WatchRevocations(
+        self, request: pb.WatchRevocationsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchRevocationsResponse]:
+        """See the contract."""
+        frames = self._feed.watch(
+            room=_room(call.current().caller), instance=request.instance_id, version=request.version
+        )
+        sequence = 0
+        async for frame in frames:
+            sequence += 1
+            yield wire.feed_frame(frame, sequence=sequence, sent_us=self._clock.now_us())
+
+
+def _room(caller: Caller | None) -> str:
+    """The name of the calling room; the policy lets nobody else come here."""
+    return caller.name if isinstance(caller, RoomCaller) else ""

@@ -1,0 +1,40 @@
+"""OperatorService: on its own socket, for whoever may open it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import grpc
+
+from assistant.operator.v1 import operator_pb2 as pb
+from assistant.operator.v1.operator_pb2_grpc import (
+    OperatorServiceServicer,
+    add_OperatorServiceServicer_to_server,
+)
+from context_svc.setup_code import SetupCode
+from context_svc.status import StatusBoard
+from context_svc.wire import operator as wire
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class OperatorServicer(OperatorServiceServicer):
+    """What the owner of the machine may do; never message content."""
+
+    def __init__(self, setup_code: SetupCode, board: StatusBoard) -> None:
+        self._setup_code = setup_code
+        self._board = board
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve it."""
+        add_OperatorServiceServicer_to_server(self, server)
+
+    async def GetSetupCode(
+        self, request: pb.GetSetupCodeRequest, context: Context
+    ) -> pb.GetSetupCodeResponse:
+        """See the contract."""
+        return wire.setup_code(await self._setup_code.show())
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        """See the contract."""
+        return wire.status(await self._board.read())

@@ -1,0 +1,61 @@
+"""What can be set from outside: the environment with the prefix ``CONTEXT_``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from chassis.settings import Settings
+from chassis.telemetry import Format
+
+
+class ContextSettings(Settings):
+    """The settings of context_svc."""
+
+    model_config = SettingsConfigDict(env_prefix="CONTEXT_")
+
+    listen: str = Field(description="Address of the room's services: `unix:/path` or `host:port`.")
+    operator_listen: str = Field(
+        description="Address of OperatorService: `unix:/path`, mode 0600. Who may open it is the operator."
+    )
+    orchestrator: str = Field(description="Address of orchestrator_svc.")
+    media: str = Field(description="Address of media_svc.")
+    data_dir: Path = Field(description="Folder of the database, made with mode 0700 when missing.")
+    keys_dir: Path = Field(
+        description="Folder of the keys: this room's, those that sign people's tokens, the rooms it trusts."
+    )
+    database: str = Field(
+        default="",
+        description="Database URL, `sqlite:///path` or `postgresql://…`; empty: `context.db` in DATA_DIR.",
+    )
+    database_schema: str = Field(default="context", description="Schema of the tables on PostgreSQL.")
+    server_name: str = Field(default="Assistant", description="Name of this mesh, as clients show it.")
+    open_registration: bool = Field(
+        default=False, description="Whether anybody may register, once there is a first account."
+    )
+    hashing_threads: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Passwords that are hashed at once; each takes 19 MiB and about 50 ms.",
+    )
+    running_turns_per_account: int = Field(
+        default=4, ge=1, le=10_000, description="Turns of one account that run at once; others wait in order."
+    )
+    turn_steps: int = Field(default=8, ge=1, le=64, description="Model steps of one turn.")
+    turn_calls: int = Field(default=16, ge=0, le=256, description="Action calls of one turn.")
+    turn_tool_seconds: float = Field(default=60, gt=0, description="Seconds for all actions of one turn.")
+    turn_tokens: int = Field(default=200_000, ge=1, description="Tokens of one turn, read and written.")
+    turn_seconds: float = Field(
+        default=900, gt=0, description="Seconds of one turn, waiting for the person not counted."
+    )
+    with_reflection: bool = Field(default=True, description="Whether gRPC server reflection is served.")
+    log_format: Format = Field(default="text", description="Form of the log lines: `text` or `json`.")
+    log_level: str = Field(default="INFO", description="Least level that is logged.")
+
+    @property
+    def database_url(self) -> str:
+        """Where the database is."""
+        return self.database or f"sqlite://{(self.data_dir / 'context.db').absolute()}"

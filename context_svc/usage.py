@@ -1,0 +1,101 @@
+"""Who calls: this room's check of tokens, which also notes that a token arrived and a device was there.
+
+The first use of an access token proves that its device got the answer of the refresh it came with, so that
+the refresh token before is spent. It is noted behind the call's back, at most once a minute for each sign-in.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from chassis import telemetry
+from chassis.access import Audience, Policy
+from chassis.auth import Authenticator
+from chassis.call import Caller, User
+from chassis.clock import Clock
+from chassis.crossing import Metadata
+from chassis.database import Database, Statement, Unit
+from chassis.errors import ServiceError, StoreUnavailable
+from chassis.tasks import Tasks
+from chassis.tokens import Verifier
+from context_svc import refresh
+from context_svc.signing import GENERATION
+
+log = telemetry.logger(__name__)
+_REMEMBERED = 10_000
+_MINUTE_US = 60_000_000
+_ASKED = Policy(audience=Audience.USER, deadline=None)
+
+
+class Usage:
+    """Writes down, once a minute for each sign-in, that it was used and with which generation."""
+
+    def __init__(self, database: Database, clock: Clock, tasks: Tasks) -> None:
+        self._database = database
+        self._clock = clock
+        self._tasks = tasks
+        self._noted: OrderedDict[tuple[str, int], int] = OrderedDict()
+
+    def note(self, sign_in: str, generation: int) -> None:
+        """A valid access token came. Returns at once; the writing follows."""
+        key, minute = (sign_in, generation), self._clock.now_us() // _MINUTE_US
+        if self._noted.get(key) == minute:
+            return
+        self._noted[key] = minute
+        self._noted.move_to_end(key)
+        if len(self._noted) > _REMEMBERED:
+            self._noted.popitem(last=False)
+        self._tasks.spawn("note a used token", self._write(sign_in, generation))
+
+    async def _write(self, sign_in: str, generation: int) -> None:
+        now_us = self._clock.now_us()
+        try:
+            await self._database.write("sign_in", lambda: _noted(sign_in, generation, now_us))
+        except StoreUnavailable as error:
+            self._noted.pop((sign_in, generation), None)  # the next call tries again
+            log.warning("a used token was not noted", why=error.internal)
+
+
+class Gate:
+    """Authenticates every call of this room (chassis.crossing.Authenticates)."""
+
+    def __init__(self, authenticator: Authenticator, users: Verifier, usage: Usage) -> None:
+        self._authenticator = authenticator
+        self._users = users
+        self._usage = usage
+
+    def caller(self, metadata: Metadata, policy: Policy) -> Caller | None:
+        """See `chassis.auth.Authenticator.caller`."""
+        headers = tuple(metadata)
+        caller = self._authenticator.caller(headers, policy)
+        if isinstance(caller, User):
+            self._note(_bearer(headers))
+        return caller
+
+    def signed_in(self, metadata: Metadata) -> User | None:
+        """The person behind the access token of an open call, or None when there is no good one."""
+        try:
+            caller = self._authenticator.caller(metadata, _ASKED)
+        except ServiceError:
+            return None
+        return caller if isinstance(caller, User) else None
+
+    def _note(self, token: str) -> None:
+        claims = self._users.verify(token)  # remembered by digest: not checked twice
+        generation = claims.all.get(GENERATION)
+        if isinstance(generation, int):
+            self._usage.note(claims.session, generation)
+
+
+def _bearer(metadata: Metadata) -> str:
+    value = next(value for key, value in metadata if key == "authorization")
+    return str(value).removeprefix("Bearer ")
+
+
+def _noted(sign_in: str, generation: int, now_us: int) -> Unit[None]:
+    yield from refresh.mark_used(sign_in, generation, now_us)
+    yield Statement(
+        "UPDATE device SET last_use_us = :now_us WHERE last_use_us < :now_us AND (account_id, id) ="
+        " (SELECT account_id, device_id FROM sign_in WHERE id = :sign_in)",
+        {"sign_in": sign_in, "now_us": now_us},
+    )

@@ -1,0 +1,209 @@
+"""IdentityService's messages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from datetime import timedelta
+from typing import assert_never
+
+from google.api.httpbody_pb2 import HttpBody
+
+from assistant.identity.v1 import identity_pb2 as pb
+from context_svc.accounts import (
+    Account,
+    InvitePermission,
+    Login,
+    Permission,
+    Registration,
+    SetupPermission,
+    SignedIn,
+)
+from context_svc.devices import Device, DeviceInfo, Platform
+from context_svc.revocations import (
+    Change,
+    Closed,
+    CloseReason,
+    EndedSignIn,
+    Frame,
+    Heartbeat,
+    State,
+)
+from context_svc.server_info import Limits, ServerInfo
+from context_svc.signing import PublicKey
+from context_svc.signins import Tokens
+from context_svc.wire.times import duration, timestamp
+
+_CLOSED = {
+    CloseReason.DRAINING: pb.REVOCATION_FEED_CLOSED_REASON_DRAINING,
+    CloseReason.EXPIRED: pb.REVOCATION_FEED_CLOSED_REASON_EXPIRED,
+    CloseReason.SLOW: pb.REVOCATION_FEED_CLOSED_REASON_SLOW,
+}
+
+
+def registration(request: pb.RegisterRequest) -> Registration:
+    """What a new person says."""
+    return Registration(
+        request_id=request.request_id,
+        email=request.email,
+        display_name=request.display_name,
+        password=request.password,
+        device=device_info(request.device),
+        permission=_permission(request),
+    )
+
+
+def login(request: pb.LoginRequest) -> Login:
+    """What a person says to sign in."""
+    return Login(
+        email=request.email,
+        password=request.password,
+        device=device_info(request.device),
+        device_secret=request.device_secret,
+    )
+
+
+def device_info(info: pb.DeviceInfo) -> DeviceInfo:
+    """What a device says about itself."""
+    return DeviceInfo(
+        id=info.device_id, name=info.name, platform=Platform(info.platform), app_version=info.app_version
+    )
+
+
+def registered(signed_in: SignedIn) -> pb.RegisterResponse:
+    """A new account, signed in."""
+    return pb.RegisterResponse(
+        account=account(signed_in.account),
+        device=device(signed_in.device.device, current=True),
+        tokens=tokens(signed_in.device.tokens),
+        device_secret=signed_in.device.device_secret,
+    )
+
+
+def logged_in(signed_in: SignedIn) -> pb.LoginResponse:
+    """A device, signed in."""
+    return pb.LoginResponse(
+        account=account(signed_in.account),
+        device=device(signed_in.device.device, current=True),
+        tokens=tokens(signed_in.device.tokens),
+        device_secret=signed_in.device.device_secret,
+    )
+
+
+def current_user(person: Account, using: Device | None) -> pb.GetCurrentUserResponse:
+    """Who calls, from which device."""
+    return pb.GetCurrentUserResponse(
+        account=account(person), device=None if using is None else device(using, current=True)
+    )
+
+
+def account(value: Account) -> pb.Account:
+    """An account."""
+    return pb.Account(
+        id=value.id,
+        email=value.email,
+        display_name=value.display_name,
+        create_time=timestamp(value.create_us),
+        update_time=timestamp(value.update_us),
+        version=value.version,
+    )
+
+
+def device(value: Device, *, current: bool) -> pb.Device:
+    """A device that is signed in."""
+    return pb.Device(
+        id=value.id,
+        name=value.name,
+        platform=pb.DevicePlatform.ValueType(int(value.platform)),
+        app_version=value.app_version,
+        create_time=timestamp(value.create_us),
+        last_use_time=timestamp(value.last_use_us // 60_000_000 * 60_000_000),
+        current=current,
+        signed_in=True,
+        version=value.version,
+    )
+
+
+def tokens(value: Tokens) -> pb.TokenSet:
+    """What a device holds."""
+    return pb.TokenSet(
+        access_token=value.access,
+        access_expire_time=timestamp(value.access_expire_us),
+        refresh_token=value.refresh,
+        refresh_expire_time=timestamp(value.refresh_expire_us),
+    )
+
+
+def server_info(info: ServerInfo) -> pb.GetServerInfoResponse:
+    """What the server is."""
+    return pb.GetServerInfoResponse(
+        server_id=info.server_id,
+        server_name=info.server_name,
+        version=info.version,
+        server_time=timestamp(info.server_time_us),
+        registration=pb.RegistrationMode.ValueType(int(info.registration)),
+        limits=_limits(info.limits),
+    )
+
+
+def jwks(document: bytes) -> HttpBody:
+    """The key set as it stands."""
+    return HttpBody(content_type="application/jwk-set+json", data=document)
+
+
+def feed_frame(frame: Frame, *, sequence: int, sent_us: int) -> pb.WatchRevocationsResponse:
+    """One frame of the feed."""
+    answer = pb.WatchRevocationsResponse(sequence=sequence, send_time=timestamp(sent_us))
+    match frame:
+        case State():
+            answer.state.signing_keys.extend(_signing_key(key) for key in frame.keys)
+            answer.state.revoked_sign_ins.extend(_revoked(each) for each in frame.sign_ins)
+            answer.state.SetInParent()
+        case Change():
+            answer.change.revoked_sign_ins.extend(_revoked(each) for each in frame.sign_ins)
+        case Heartbeat():
+            answer.heartbeat.SetInParent()
+        case Closed(reason):
+            answer.closed.reason = _CLOSED[reason]
+        case _:
+            assert_never(frame)
+    return answer
+
+
+def _permission(request: pb.RegisterRequest) -> Permission:
+    match request.WhichOneof("permission"):
+        case "setup_code":
+            return SetupPermission(request.setup_code)
+        case "invite_code":
+            return InvitePermission(request.invite_code)
+        case _:
+            return None
+
+
+def _signing_key(key: PublicKey) -> pb.SigningKey:
+    return pb.SigningKey(
+        key_id=key.key_id,
+        purpose=pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN,
+        jwk_json=json.dumps(dict(key.jwk)),
+        not_before_time=timestamp(key.create_us),
+    )
+
+
+def _revoked(ended: EndedSignIn) -> pb.RevokedSignIn:
+    return pb.RevokedSignIn(
+        sign_in_id=ended.sign_in,
+        account_id=ended.account,
+        revoke_time=timestamp(ended.end_us),
+        forget_time=timestamp(ended.forget_us),
+    )
+
+
+def _limits(limits: Limits) -> pb.ServerLimits:
+    answer = pb.ServerLimits()
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        if isinstance(value, timedelta):
+            getattr(answer, field.name).CopyFrom(duration(value))
+        else:
+            setattr(answer, field.name, value)
+    return answer

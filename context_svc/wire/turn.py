@@ -1,0 +1,145 @@
+"""A turn's run on the wire to orchestrator_svc. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from assistant.chat.v1 import chat_pb2
+from assistant.error.v1 import error_pb2
+from assistant.message.v1 import message_pb2
+from assistant.session.v1 import session_pb2
+from assistant.turn.v1 import turn_pb2
+from context_svc.journal import Kind
+from context_svc.runs import Alive, Frame, Happened, Material, Over, ReasoningDelta, ReceiptEntry, TextDelta
+from context_svc.turns import TurnState
+from context_svc.wire.chat import text_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What one turn may use."""
+
+    steps: int
+    calls: int
+    tool_time: timedelta
+    tokens: int
+    time: timedelta
+
+
+def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
+    """The frame that opens a turn."""
+    claim = material.claim
+    options = chat_pb2.TurnOptions.FromString(claim.options)
+    settings = session_pb2.SessionSettings.FromString(material.settings)
+    return turn_pb2.RunTurnRequest(
+        start=turn_pb2.StartTurn(
+            turn_id=claim.turn_id,
+            session_id=claim.session_id,
+            account_id=claim.account_id,
+            attempt=claim.attempt,
+            purpose=turn_pb2.TURN_PURPOSE_ANSWER,
+            answer_id=claim.answer_id,
+            material=_material(material, settings),
+            options=options,
+            models=list(_models(options, settings)),
+            budget=_budget(budget),
+        )
+    )
+
+
+def frames(response: turn_pb2.RunTurnResponse) -> Iterator[Frame]:
+    """What a frame of orchestrator_svc says."""
+    match response.WhichOneof("frame"):
+        case "event":
+            yield _event(response.event)
+        case "receipt":
+            yield ReceiptEntry(response.receipt.SerializeToString())
+        case _:
+            yield Alive()
+
+
+def _event(event: chat_pb2.ChatEvent) -> Frame:
+    name = event.WhichOneof("event")
+    match name:
+        case "text_delta":
+            return TextDelta(event.text_delta.text)
+        case "reasoning_delta":
+            return ReasoningDelta(event.reasoning_delta.text)
+        case "turn_finished":
+            finished = event.turn_finished
+            return _over(TurnState.FINISHED, finished.message, finished.usage)
+        case "turn_cancelled":
+            cancelled = event.turn_cancelled
+            return _over(TurnState.CANCELLED, cancelled.partial, cancelled.usage)
+        case "turn_failed":
+            return _failed(event.turn_failed)
+        case None:
+            return Alive()
+        case _:
+            kind = Kind(event.DESCRIPTOR.fields_by_name[name].number)
+            return Happened(kind, getattr(event, name).SerializeToString())
+
+
+def _over(state: TurnState, message: message_pb2.Message, usage: message_pb2.Usage) -> Over:
+    return Over(
+        state=state,
+        message=message.SerializeToString() if message.parts else b"",
+        text=text_of(message.parts),
+        usage=usage.SerializeToString(),
+    )
+
+
+def _failed(failed: chat_pb2.TurnFailed) -> Over:
+    return Over(
+        state=TurnState.FAILED,
+        message=failed.partial.SerializeToString() if failed.partial.parts else b"",
+        text=text_of(failed.partial.parts),
+        usage=failed.usage.SerializeToString(),
+        reason=error_pb2.ErrorReason.Name(failed.reason).removeprefix("ERROR_REASON_"),
+        explanation=failed.message,
+        retryable=failed.retryable,
+        stage=failed.stage,
+    )
+
+
+def _material(material: Material, settings: session_pb2.SessionSettings) -> turn_pb2.Material:
+    messages = [message_pb2.Message.FromString(data) for data in material.branch.messages]
+    marks = {settings.placement, *(message.placement for message in messages)}
+    local_only = message_pb2.PLACEMENT_LOCAL_ONLY
+    return turn_pb2.Material(
+        messages=messages,
+        dropped_messages=material.branch.earlier,
+        manner=turn_pb2.Manner(instructions=settings.instructions, parameters=settings.parameters),
+        placement=local_only if local_only in marks else message_pb2.PLACEMENT_ANY,
+        turn_time=Timestamp(seconds=material.time_us // 1_000_000),
+    )
+
+
+def _models(
+    options: chat_pb2.TurnOptions, settings: session_pb2.SessionSettings
+) -> Iterator[turn_pb2.ModelPreference]:
+    if options.model:
+        yield turn_pb2.ModelPreference(model=options.model, source=chat_pb2.MODEL_CHOICE_SOURCE_TURN)
+    if settings.model:
+        yield turn_pb2.ModelPreference(model=settings.model, source=chat_pb2.MODEL_CHOICE_SOURCE_SESSION)
+
+
+def _budget(budget: Budget) -> turn_pb2.Budget:
+    return turn_pb2.Budget(
+        max_steps=budget.steps,
+        max_calls=budget.calls,
+        max_tool_time=_duration(budget.tool_time),
+        max_tokens=budget.tokens,
+        max_time=_duration(budget.time),
+    )
+
+
+def _duration(span: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(span)
+    return duration

@@ -1,0 +1,1 @@
+"""The room that turns one request into one stream of tokens."""

@@ -1,0 +1,164 @@
+"""The room put together: the only module that names concrete adapters."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis.boundary import Boundary
+from chassis.clock import Clock, SystemClock
+from chassis.crossing import Authenticates
+from chassis.dial import open_channel
+from chassis.health import Health
+from chassis.keys import KeySet, load_or_create_key
+from chassis.serve import INTERNAL_MESSAGE, Server, serving
+from chassis.tasks import Tasks
+from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
+from llm_svc.access import POLICIES
+from llm_svc.catalogue import Catalogue
+from llm_svc.engine.assembly import built_in
+from llm_svc.engine.options import Options
+from llm_svc.engine.process import Phase
+from llm_svc.peers import RevocationFeed, Trust
+from llm_svc.profiles import built_in_model
+from llm_svc.providers import script
+from llm_svc.providers.openai import OpenAI
+from llm_svc.providers.openai import Server as OpenAIServer
+from llm_svc.providers.provider import Model, Provider
+from llm_svc.providers.scripted import Scripted
+from llm_svc.servicer import SERVICE, GenerationServicer
+from llm_svc.settings import Settings
+from llm_svc.steps import Runs
+
+ROOM = "llm"
+DOMAIN = "assistant.mesh"
+VERSION = "0.1.0"
+USERS_ISSUER = "assistant.mesh"
+USERS_AUDIENCE = "mesh"
+ENGINE = "engine"  # the health name that serves once the built-in model is loaded and warm
+
+
+@asynccontextmanager
+async def app(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    authenticator: Authenticates | None = None,
+) -> AsyncIterator[Server]:
+    """The room on its socket. Opened in order, closed in reverse; the engine loads in the background."""
+    clock = clock or SystemClock()
+    health = Health((SERVICE, ENGINE))
+    async with AsyncExitStack() as stack:
+        providers = await _providers(settings, clock, health, stack)
+        default = settings.default_model or (settings.model_name if settings.model_file else "")
+        catalogue = Catalogue(providers, default=default)
+        stack.push_async_callback(catalogue.close)
+        servicer = GenerationServicer(Runs(catalogue, clock), catalogue)
+        boundary = Boundary(
+            policies=POLICIES,
+            authenticator=authenticator or await _authenticator(settings, clock, stack),
+            domain=DOMAIN,
+            clock=clock,
+        )
+        running = serving(
+            addresses=[settings.listen],
+            services=[servicer.register],
+            service_names=[SERVICE],
+            boundary=boundary,
+            health=health,
+            max_message=INTERNAL_MESSAGE,
+        )
+        yield await stack.enter_async_context(running)
+
+
+async def _providers(
+    settings: Settings, clock: Clock, health: Health, stack: AsyncExitStack
+) -> Sequence[Provider]:
+    providers: list[Provider] = []
+    if settings.model_file is not None:
+        providers.append(await _built_in(settings, settings.model_file, clock, health, stack))
+    if settings.script:
+        path = script.DEFAULT_SCRIPT if settings.script.lower() == "true" else Path(settings.script)
+        providers.append(Scripted(script.load(path), clock))
+    if settings.openai_base_url:
+        providers.append(OpenAI(_server(settings)))
+    return providers
+
+
+async def _built_in(
+    settings: Settings, weights: Path, clock: Clock, health: Health, stack: AsyncExitStack
+) -> Provider:
+    model = built_in_model(settings.model_name)
+    options = Options(
+        model=str(weights),
+        socket=str(_engine_socket(settings, stack)),
+        state_dir=str(settings.data_dir / "engine"),
+        context_tokens=model.context_tokens * settings.engine_parallel,
+        parallel=settings.engine_parallel,
+        threads=settings.engine_threads or os.cpu_count() or 1,
+        prompt_cache_mib=settings.engine_prompt_cache_mib,
+    )
+    opening = built_in(
+        model,
+        options,
+        sha256=settings.model_sha256,
+        queue=settings.engine_queue,
+        clock=clock,
+        on_phase=lambda phase: health.set(ENGINE, phase is Phase.READY),
+    )
+    provider, _ = await stack.enter_async_context(opening)
+    return provider
+
+
+def _engine_socket(settings: Settings, stack: AsyncExitStack) -> Path:
+    """Beside the room's own socket, whose folder is private; else in a private folder with a short path."""
+    kind, _, path = settings.listen.partition(":")
+    if kind == "unix":
+        return Path(path).with_name("engine.sock")
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-"))) / "engine.sock"
+
+
+def _server(settings: Settings) -> OpenAIServer:
+    names = [name.strip() for name in settings.openai_models.split(",") if name.strip()]
+    models = tuple(
+        Model(
+            id=name,
+            display_name=name,
+            provider="openai",
+            context_tokens=settings.openai_context_tokens,
+            output_tokens=settings.openai_output_tokens,
+            vision=settings.openai_vision,
+            local=settings.openai_local,
+        )
+        for name in names
+    )
+    key = settings.openai_key.get_secret_value()
+    return OpenAIServer(name="openai", base_url=settings.openai_base_url, models=models, key=key)
+
+
+async def _authenticator(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Authenticator:
+    """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs."""
+    people, revocations = KeySet(), Revocations(clock)
+    await _follow_feed(settings, clock, Trust(people, revocations, clock), stack)
+    jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
+    return Authenticator(
+        Verifier(people, USERS_ISSUER, USERS_AUDIENCE, USER_TOKEN, clock),
+        Verifier(KeySet(jwks), None, ROOM, ROOM_TOKEN, clock, session=False),
+        revocations,
+        clock,
+    )
+
+
+async def _follow_feed(settings: Settings, clock: Clock, trust: Trust, stack: AsyncExitStack) -> None:
+    issuer = room_issuer(ROOM)
+    key = load_or_create_key(settings.keys_dir / f"{ROOM}.key")
+    identity = RoomIdentity(ROOM, Signer(key, issuer, issuer), clock)
+    channel = open_channel(settings.context, identity=identity, callee="context")
+    await stack.enter_async_context(channel)
+    tasks = await stack.enter_async_context(Tasks())
+    tasks.spawn("feed of revocations", RevocationFeed(channel, trust, clock, version=VERSION).follow())

@@ -1,0 +1,115 @@
+"""Whose tokens a room believes, as the feed of context_svc tells it: keys that sign, sign-ins that ended.
+
+Knows no message of the contract: `peers` reads those. The first frame of a stream is the whole state; a gap
+in the numbers, or anything before the state, means that the stream is to be opened anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, assert_never
+
+from chassis.auth import Revocations
+from chassis.clock import Clock
+from chassis.keys import Jwk, KeySet
+
+FOREVER = 2**62
+_SKEW_US = 5_000_000  # how far the clocks of two machines may differ
+
+
+class FeedBroken(Exception):
+    """The feed left out a frame, or did not begin with the whole state."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """A public key and the time, in microseconds since 1970, in which its signatures count."""
+
+    jwk: Jwk
+    begin_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """Everything there is to know. What ended stands with the moment from which it may be forgotten."""
+
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    sign_ins: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """What one commit changed."""
+
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    retired_keys: frozenset[str] = frozenset()
+    sign_ins: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    restored_accounts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing changed."""
+
+
+Told: TypeAlias = Whole | Changed | Alive
+
+
+class Trust:
+    """Keeps a key set and a list of revocations as the feed says."""
+
+    def __init__(self, keys: KeySet, revocations: Revocations, clock: Clock) -> None:
+        self._keys = keys
+        self._revocations = revocations
+        self._clock = clock
+        self._whole = Whole()
+        self._sequence = 0
+        self._shown: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        """A new stream was opened; what is known stays until its state comes."""
+        self._sequence = 0
+
+    def receive(self, sequence: int, told: Told) -> None:
+        """Take the next frame. Raises FeedBroken, and KeyRefused for a key that is no Ed25519 key."""
+        if sequence != self._sequence + 1 or (sequence == 1) is not isinstance(told, Whole):
+            raise FeedBroken(f"frame {sequence} after {self._sequence}")
+        self._sequence = sequence
+        match told:
+            case Whole():
+                self._whole, self._shown = told, frozenset()
+            case Changed():
+                self._whole = _merged(self._whole, told)
+            case Alive():
+                pass
+            case _:
+                assert_never(told)
+        self._show()
+
+    def _show(self) -> None:
+        """Hand on what counts at this moment: a key whose end has come goes without a further word."""
+        now = self._clock.now_us()
+        valid = {
+            name: key for name, key in self._whole.keys.items() if key.begin_us - _SKEW_US <= now < key.end_us
+        }
+        if valid.keys() != self._shown:
+            self._keys.replace([key.jwk for key in valid.values()])
+            self._shown = frozenset(valid)
+        self._revocations.replace(
+            sign_ins=[each for each, forget_us in self._whole.sign_ins.items() if forget_us > now],
+            accounts=[each for each, forget_us in self._whole.accounts.items() if forget_us > now],
+        )
+
+
+def _merged(whole: Whole, changed: Changed) -> Whole:
+    keys = {**whole.keys, **changed.keys}
+    accounts = {**whole.accounts, **changed.accounts}
+    return Whole(
+        keys={name: key for name, key in keys.items() if name not in changed.retired_keys},
+        sign_ins={**whole.sign_ins, **changed.sign_ins},
+        accounts={each: us for each, us in accounts.items() if each not in changed.restored_accounts},
+    )

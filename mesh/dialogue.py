@@ -1,0 +1,97 @@
+"""What a person types at `mesh chat`: messages, and commands that begin with a slash."""
+
+from prompt_toolkit import PromptSession
+from rich.console import Console
+from rich.table import Table
+
+from mesh import answer
+from mesh.errors import MeshError
+from mesh.peers import Conversation
+from mesh.talk import Talk
+
+HELP = """\
+/model [NAME]   the models there are, or answer with this one from now on
+/sessions [N]   your sessions, or go on with number N
+/new            begin a new session
+/help           this
+/quit           leave (Ctrl-D does too); Ctrl-C stops an answer"""
+
+_PROMPT = "» "
+
+
+class Dialogue:
+    """Reads what the person types: messages, and commands that begin with a slash."""
+
+    def __init__(
+        self, talk: Talk, conversation: Conversation, typed: PromptSession[str], console: Console
+    ) -> None:
+        self._talk, self._conversation, self._typed, self._console = talk, conversation, typed, console
+
+    async def run(self) -> int:
+        """Go on until /quit or the end of the input."""
+        while True:
+            try:
+                line = (await self._typed.prompt_async(_PROMPT)).strip()
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return 0
+            if line in ("/quit", "/exit"):
+                return 0
+            if line:
+                await self._heard(line)
+
+    async def _heard(self, line: str) -> None:
+        try:
+            if line.startswith("/"):
+                await self._command(*line[1:].split(maxsplit=1))
+            else:
+                await self._talk.ask(line, self._approve)
+        except MeshError as error:
+            self._console.print(f"{error.what} {error.cure}", style="red", markup=False, highlight=False)
+
+    async def _command(self, name: str = "", argument: str = "") -> None:
+        match name:
+            case "model" if argument:
+                self._talk.model = argument
+                self._console.print(f"{argument} answers from now on.", markup=False, highlight=False)
+            case "model":
+                self._console.print(model_table(await self._conversation.models()))
+            case "sessions":
+                await self._sessions(argument)
+            case "new":
+                self._talk.session = None
+                self._console.print("A new session begins with your next message.")
+            case "help":
+                self._console.print(HELP, markup=False, highlight=False)
+            case _:
+                self._console.print(f"There is no /{name}. /help lists the commands.", markup=False)
+
+    async def _sessions(self, argument: str) -> None:
+        found = await self._conversation.sessions()
+        if argument.isdigit() and 1 <= int(argument) <= len(found):
+            chosen = found[int(argument) - 1]
+            self._talk.session = chosen.id
+            self._console.print(f"Going on with “{chosen.title}”.", markup=False, highlight=False)
+            return
+        table = Table(box=None, pad_edge=False)
+        for heading in ("", "last used (UTC)", "title"):
+            table.add_column(heading)
+        for number, line in enumerate(found, 1):
+            table.add_row(str(number), line.updated, line.title)
+        self._console.print(table if found else "No sessions yet.")
+
+    async def _approve(self) -> bool:
+        return (await self._typed.prompt_async("  allow it? [y/N] ")).strip().lower() in ("y", "yes")
+
+
+def model_table(found: list[answer.ModelLine]) -> Table:
+    """Answer the catalogue as a table."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "name", "provider", "runs", "context", ""):
+        table.add_column(heading)
+    for line in found:
+        where = "here" if line.local else "elsewhere"
+        marks = ("default " if line.default else "") + ("" if line.state == "ready" else line.state)
+        table.add_row(line.name, line.title, line.provider, where, f"{line.context:,}", marks)
+    return table

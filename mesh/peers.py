@@ -1,0 +1,267 @@
+"""The only module of this room that dials another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
+from assistant.generation.v1 import generation_pb2, generation_pb2_grpc
+from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
+from assistant.operator.v1 import operator_pb2, operator_pb2_grpc
+from assistant.session.v1 import session_pb2, session_pb2_grpc
+from chassis.dial import open_channel, streaming
+from chassis.status import from_rpc_error
+from mesh import answer, wire
+from mesh.credentials import Credentials
+from mesh.health import MeshStatus
+from mesh.rooms import Admin, Health, Readiness
+
+_PROBE_TIMEOUT = 1.0  # seconds
+_SILENCE = 45.0  # seconds without a frame after which a stream is taken for dead; the server speaks every 15
+_VERSION = "0.1.0"
+
+Bearer = Callable[[], Awaitable[str]]
+
+
+async def serving(readiness: Readiness) -> bool:
+    """Answer whether the room serves now. Never raises for a room that is away, silent or wrong."""
+    match readiness:
+        case Health(socket=socket):
+            return socket.exists() and await _health(socket)
+        case Admin(socket=socket):
+            return socket.exists() and await _admin_ready(socket)
+
+
+@asynccontextmanager
+async def door(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    """Hold a channel to `host:port` or `unix:/path`."""
+    async with open_channel(address, identity=None, callee="") as channel:
+        yield channel
+
+
+class Identity:
+    """Accounts and sign-ins, through the public door."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = identity_pb2_grpc.IdentityServiceStub(channel)
+
+    async def register(
+        self, *, request_id: str, email: str, name: str, password: str, device_id: str, setup_code: str
+    ) -> Credentials:
+        """Make the first account and sign in. Raises CallFailed."""
+        with _told():
+            told = await self._stub.Register(
+                identity_pb2.RegisterRequest(
+                    request_id=request_id,
+                    email=email,
+                    display_name=name,
+                    password=password,
+                    device=_device(device_id),
+                    setup_code=setup_code,
+                )
+            )
+        return _credentials(told, device_id, email, password)
+
+    async def login(self, *, email: str, password: str, device_id: str, secret: str) -> Credentials:
+        """Sign in. Raises CallFailed."""
+        with _told():
+            told = await self._stub.Login(
+                identity_pb2.LoginRequest(
+                    email=email, password=password, device=_device(device_id), device_secret=secret
+                )
+            )
+        return _credentials(told, device_id, email, "")
+
+    async def refresh(self, old: Credentials) -> Credentials:
+        """Exchange the refresh token; may be repeated until one of the new tokens was used. Raises
+        CallFailed.
+        """
+        with _told():
+            told = await self._stub.RefreshToken(
+                identity_pb2.RefreshTokenRequest(refresh_token=old.refresh_token, device_id=old.device_id)
+            )
+        tokens = told.tokens
+        return Credentials(
+            device_id=old.device_id,
+            email=old.email,
+            access_token=tokens.access_token,
+            access_expires_us=tokens.access_expire_time.ToMicroseconds(),
+            refresh_token=tokens.refresh_token,
+            device_secret=old.device_secret,
+            password=old.password,
+        )
+
+
+class Conversation:
+    """A person's sessions and turns, through the public door. `bearer` answers a good access token."""
+
+    def __init__(self, channel: grpc.aio.Channel, bearer: Bearer) -> None:
+        self._chat = chat_pb2_grpc.ChatServiceStub(channel)
+        self._sessions = session_pb2_grpc.SessionServiceStub(channel)
+        self._generation = generation_pb2_grpc.GenerationServiceStub(channel)
+        self._bearer = bearer
+
+    async def create_session(self, session_id: str) -> str:
+        """Begin a session under a client-made id, which names it however often. Raises CallFailed."""
+        request = session_pb2.CreateSessionRequest(session_id=session_id)
+        return str((await self._ask(self._sessions.CreateSession, request)).session.id)
+
+    async def sessions(self) -> list[answer.SessionLine]:
+        """Answer the sessions used last, newest first. Raises CallFailed."""
+        found = await self._ask(self._sessions.ListSessions, session_pb2.ListSessionsRequest(page_size=20))
+        return [
+            answer.SessionLine(
+                id=each.id,
+                title=each.title or each.preview or "(empty)",
+                updated=each.update_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+            )
+            for each in found.sessions
+        ]
+
+    async def models(self) -> list[answer.ModelLine]:
+        """Answer the catalogue. Raises CallFailed."""
+        found = await self._ask(self._generation.ListModels, generation_pb2.ListModelsRequest())
+        return [wire.model(each) for each in found.models]
+
+    async def send(self, question: answer.Question, *, documented: bool) -> AsyncIterator[answer.Event]:
+        """Send a message, or join its turn when it was sent before, and follow the turn.
+
+        Ends early when the stream was cut. Raises CallFailed, also for 45 s of silence.
+        """
+        request = chat_pb2.SendMessageRequest(message=wire.new_message(question), follow=True)
+        metadata = await self._metadata()
+        with _told():
+            async with streaming(self._chat.SendMessage(request, metadata=metadata)) as frames:
+                async for frame in _lively(aiter(frames)):
+                    if frame.HasField("event"):
+                        yield wire.event(frame.event, documented=documented)
+
+    async def cancel(self, session: str, turn: str, request_id: str) -> None:
+        """Stop a turn. Raises CallFailed."""
+        request = chat_pb2.CancelTurnRequest(session_id=session, turn_id=turn, request_id=request_id)
+        await self._ask(self._chat.CancelTurn, request)
+
+    async def approve(
+        self, session: str, turn: str, request_id: str, asked: answer.ApprovalAsked, *, allowed: bool
+    ) -> None:
+        """Answer an approval. Raises CallFailed."""
+        decision = chat_pb2.APPROVAL_DECISION_APPROVE if allowed else chat_pb2.APPROVAL_DECISION_DENY
+        request = chat_pb2.RespondToTurnRequest(
+            session_id=session,
+            turn_id=turn,
+            request_id=request_id,
+            approval=chat_pb2.ApprovalAnswer(
+                approval_id=asked.approval_id, decision=decision, arguments_sha256=asked.digest
+            ),
+        )
+        await self._ask(self._chat.RespondToTurn, request)
+
+    async def _ask(self, method: Any, request: Any) -> Any:
+        metadata = await self._metadata()
+        with _told():
+            return await method(request, metadata=metadata)
+
+    async def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {await self._bearer()}"),)
+
+
+class Operator:
+    """What the owner of this machine may ask, through the operator's own socket."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = operator_pb2_grpc.OperatorServiceStub(channel)
+
+    async def setup_code(self) -> str:
+        """Answer the code the first account needs; empty once there is an account. Raises CallFailed."""
+        with _told():
+            told = await self._stub.GetSetupCode(operator_pb2.GetSetupCodeRequest())
+        return told.setup_code
+
+    async def status(self) -> MeshStatus:
+        """Answer the mesh as context_svc sees it. Raises CallFailed."""
+        with _told():
+            told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
+        return wire.status(told)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn the transport's failures into ours, in words for a person."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise wire.call_failed(from_rpc_error(error)) from error
+
+
+async def _lively(frames: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Answer the frames; a stream that is silent for too long ends as if it was cut."""
+    while True:
+        try:
+            async with asyncio.timeout(_SILENCE):
+                frame = await anext(frames)
+        except (StopAsyncIteration, TimeoutError):
+            return
+        yield frame
+
+
+def _device(device_id: str) -> identity_pb2.DeviceInfo:
+    return identity_pb2.DeviceInfo(
+        device_id=device_id,
+        name="Terminal",
+        platform=identity_pb2.DEVICE_PLATFORM_TERMINAL,
+        app_version=_VERSION,
+    )
+
+
+def _credentials(
+    told: identity_pb2.RegisterResponse | identity_pb2.LoginResponse,
+    device_id: str,
+    email: str,
+    password: str,
+) -> Credentials:
+    return Credentials(
+        device_id=device_id,
+        email=email,
+        access_token=told.tokens.access_token,
+        access_expires_us=told.tokens.access_expire_time.ToMicroseconds(),
+        refresh_token=told.tokens.refresh_token,
+        device_secret=told.device_secret,
+        password=password,
+    )
+
+
+async def _health(socket: Path) -> bool:
+    try:
+        async with open_channel(f"unix:{socket}", identity=None, callee="") as channel:
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            told = await check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(told.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _admin_ready(socket: Path) -> bool:
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            return b" 200 " in await _status_line(socket)
+    except (OSError, TimeoutError):
+        return False
+
+
+async def _status_line(socket: Path) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(socket)
+    try:
+        writer.write(b"GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        return await reader.readline()
+    finally:
+        writer.close()

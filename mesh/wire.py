@@ -1,0 +1,181 @@
+"""Between the contract's messages and what the terminal shows. Pure."""
+
+import json
+
+import grpc
+from google.protobuf import json_format
+
+from assistant.chat.v1 import chat_pb2
+from assistant.error.v1 import error_pb2
+from assistant.generation.v1 import generation_pb2
+from assistant.message.v1 import message_pb2
+from assistant.operator.v1 import operator_pb2
+from chassis.status import Failure
+from mesh import answer
+from mesh.errors import CallFailed
+from mesh.health import MeshStatus, RoomStatus
+
+_PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_CURES = {
+    "TOKEN_REVOKED": "Remove client/credentials.json in the data folder and sign in again.",
+    "UNKNOWN_MODEL": "`/model` (or `mesh models`) lists what there is.",
+    "SESSION_NOT_FOUND": "`/sessions` lists yours; `/new` begins another.",
+    "SESSION_ENDED": "`/new` begins another.",
+    "CREDENTIALS_WRONG": "Check the address and the password.",
+    "INTERNAL": "The log of the room has more, under the request id.",
+}
+
+
+def event(message: chat_pb2.ChatEvent, *, documented: bool) -> answer.Event:
+    """Answer what an event of the log says."""
+    return answer.Event(
+        sequence=message.sequence,
+        turn=message.turn_id,
+        body=_body(message),
+        document=document(message) if documented else "",
+    )
+
+
+def document(message: chat_pb2.ChatEvent) -> str:
+    """Answer an event as ProtoJSON on one line."""
+    return json.dumps(json_format.MessageToDict(message), ensure_ascii=False)
+
+
+def text_of(message: message_pb2.Message) -> str:
+    """Answer the text of a message, its parts joined."""
+    return "".join(part.text for part in message.parts)
+
+
+def model(message: generation_pb2.Model) -> answer.ModelLine:
+    """Answer a model of the catalogue as a list shows it."""
+    return answer.ModelLine(
+        name=message.name,
+        title=message.display_name,
+        provider=message.provider,
+        local=message.local,
+        default=message.default,
+        context=message.context_tokens,
+        state=generation_pb2.ModelState.Name(message.state).removeprefix("MODEL_STATE_").lower(),
+    )
+
+
+def status(message: operator_pb2.GetStatusResponse) -> MeshStatus:
+    """Answer the mesh as context_svc sees it."""
+    return MeshStatus(
+        version=message.version,
+        turns={
+            "running": message.running_turns,
+            "queued": message.queued_turns,
+            "waiting": message.waiting_turns,
+        },
+        setup_needed=message.setup_needed,
+        rooms=tuple(
+            RoomStatus(
+                name=each.name.removesuffix("_svc"),
+                version=each.version,
+                health=_health_name(each.health),
+                note=each.note,
+                open_streams=each.open_streams if each.HasField("open_streams") else None,
+            )
+            for each in message.rooms
+        ),
+    )
+
+
+def new_message(question: answer.Question) -> chat_pb2.NewMessage:
+    """Answer the message to send."""
+    message = chat_pb2.NewMessage(
+        session_id=question.session,
+        client_message_id=question.id,
+        parts=[message_pb2.Part(text=question.text)],
+    )
+    if question.model is not None:
+        message.options.model = question.model
+    return message
+
+
+def call_failed(failure: Failure) -> CallFailed:
+    """Answer a failed call in words for a person."""
+    return CallFailed(
+        _what(failure),
+        _cure(failure),
+        reason=failure.reason,
+        passing=failure.code in _PASSING,
+    )
+
+
+def _health_name(health: operator_pb2.RoomHealth.ValueType) -> str:
+    return operator_pb2.RoomHealth.Name(health).removeprefix("ROOM_HEALTH_").lower().replace("_", " ")
+
+
+def _what(failure: Failure) -> str:
+    if failure.reason is None and failure.code is grpc.StatusCode.UNAVAILABLE:
+        return "The mesh does not answer."
+    fields = "; ".join(f"{each.field}: {each.description}" for each in failure.violations)
+    said = failure.message or failure.code.name
+    return f"{said} ({fields})" if fields else said
+
+
+def _cure(failure: Failure) -> str:
+    if failure.retry_after is not None:
+        return f"Try again in {max(1, round(failure.retry_after.total_seconds()))} s."
+    cure = _CURES.get(failure.reason or "", "")
+    if not cure and failure.code is grpc.StatusCode.UNAVAILABLE:
+        cure = "Is it running? `mesh status` tells; `make run` starts it."
+    named = f" Request id {failure.request_id}." if failure.request_id else ""
+    return (cure or "`mesh doctor` may say why.") + named
+
+
+def _body(message: chat_pb2.ChatEvent) -> answer.Body:
+    match message.WhichOneof("event"):
+        case "turn_accepted":
+            return answer.Accepted()
+        case "turn_started":
+            return answer.Began(model=message.turn_started.model.model)
+        case "text_delta":
+            return answer.Said(text=message.text_delta.text)
+        case "turn_finished" | "turn_failed" | "turn_cancelled":
+            return _end(message)
+        case "tool_started" | "tool_finished":
+            return _tool(message)
+        case "approval_requested" | "input_requested":
+            return _wait(message)
+        case _:
+            return answer.Other()
+
+
+def _end(message: chat_pb2.ChatEvent) -> answer.Last:
+    if message.HasField("turn_finished"):
+        whole = message.turn_finished.message
+        return answer.Finished(text=text_of(whole), model=whole.model)
+    if message.HasField("turn_failed"):
+        failed = message.turn_failed
+        reason = error_pb2.ErrorReason.Name(failed.reason).removeprefix("ERROR_REASON_")
+        return answer.Failed(reason=reason, message=failed.message, retryable=failed.retryable)
+    return answer.Cancelled()
+
+
+def _tool(message: chat_pb2.ChatEvent) -> answer.ToolBegan | answer.ToolEnded:
+    if message.HasField("tool_started"):
+        began = message.tool_started
+        return answer.ToolBegan(call_id=began.call_id, action=began.action, arguments=began.arguments_json)
+    ended = message.tool_finished
+    done = ended.outcome == chat_pb2.TOOL_OUTCOME_DONE
+    said = (
+        ended.error.message or chat_pb2.ToolOutcome.Name(ended.outcome).removeprefix("TOOL_OUTCOME_").lower()
+    )
+    return answer.ToolEnded(
+        call_id=ended.call_id, action=ended.action, result=ended.result, failure="" if done else said
+    )
+
+
+def _wait(message: chat_pb2.ChatEvent) -> answer.ApprovalAsked | answer.Asked:
+    if message.HasField("approval_requested"):
+        asked = message.approval_requested
+        return answer.ApprovalAsked(
+            approval_id=asked.approval_id,
+            action=asked.action,
+            arguments=asked.arguments_json,
+            digest=asked.arguments_sha256,
+        )
+    return answer.Asked(question=message.input_requested.message)

@@ -1,0 +1,18 @@
+"""Run the room: settings, app, serve."""
+
+from __future__ import annotations
+
+from chassis import serve, telemetry
+from orchestrator_svc.app import ROOM, app
+from orchestrator_svc.settings import Settings
+
+
+async def program() -> None:
+    """Serve until told to stop."""
+    settings = Settings.read()
+    telemetry.configure(ROOM, fmt=settings.log_format)
+    await serve.run_until_signal(app(settings))
+
+
+if __name__ == "__main__":
+    serve.main(program)

@@ -1,0 +1,167 @@
+"""A tool: data about an action, and one asynchronous function that performs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+import jsonschema
+import msgspec
+
+from orchestrator_svc.conversation import Source
+from orchestrator_svc.errors import Reason
+from orchestrator_svc.material import Manner
+from orchestrator_svc.prompt import ToolSpec
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+RESULT_BYTES = 256 * 1024
+
+
+class Effect(Enum):
+    """What running an action means for the world."""
+
+    NONE = "none"  # it changes nothing and tells nobody
+    READS_OUT = "reads_out"  # its arguments leave the mesh
+    EFFECT = "effect"  # it changes something outside the conversation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What a tool may know of the turn it runs in: nothing but this. Times in microseconds since 1970."""
+
+    now_us: int
+    manner: Manner = Manner()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    progress: Callable[[str, float | None], None] = lambda message, fraction: None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What a tool answers: text or JSON for the model, and where its facts come from."""
+
+    content: str
+    sources: tuple[Source, ...] = ()
+
+
+class ToolFailure(Exception):
+    """The action failed. `message` goes to the model and the person; `field` names the argument at fault."""
+
+    def __init__(
+        self, message: str, *, reason: str = Reason.ACTION_FAILED, field: str = "", retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.field = field
+        self.retryable = retryable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A request in a person's words, and the arguments that serve it."""
+
+    request: str
+    arguments: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool(Generic[A]):
+    """One action. The contract of `perform`, kept by tests/contracts/tool.py:
+
+    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure, nothing else; it
+    invents nothing; it ends at once when cancelled and leaves nothing running.
+    """
+
+    name: str
+    description: str
+    arguments: type[A]
+    perform: Callable[[A, Setting], Awaitable[Output]]
+    agent: str
+    effect: Effect
+    timeout: float = 30.0
+    consents: tuple[str, ...] = ()
+    context_keys: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def schema(self) -> str:
+        """The JSON schema (2020-12) of the arguments, an object schema, byte-stable."""
+        return json.dumps(_schema(self.arguments), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The action as a model sees it."""
+        return ToolSpec(name=self.name, description=_described(self), schema=self.schema)
+
+    async def run(self, arguments: str, setting: Setting) -> Output:
+        """Perform the action with arguments that were checked. Raises ToolFailure."""
+        try:
+            decoded = msgspec.json.decode(arguments or "{}", type=self.arguments)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise ToolFailure(str(error), reason=Reason.ARGUMENTS_INVALID) from error
+        return await self.perform(decoded, setting)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """What is wrong with arguments: which field (empty: the whole), and a sentence a model can act on."""
+
+    field: str
+    message: str
+
+
+class Schema:
+    """A JSON schema, ready to check arguments. References to other documents are not followed."""
+
+    def __init__(self, schema: str) -> None:
+        self._validator = jsonschema.Draft202012Validator(json.loads(schema))
+
+    def fault(self, arguments: str) -> Fault | None:
+        """The first thing wrong with the arguments, or None."""
+        try:
+            value = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            return Fault(field="", message="The arguments are not a JSON object.")
+        if not isinstance(value, dict):
+            return Fault(field="", message="The arguments must be a JSON object.")
+        error = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
+        return None if error is None else _fault(error)
+
+
+def _fault(error: jsonschema.ValidationError) -> Fault:
+    field = ".".join(map(str, error.absolute_path))
+    if error.validator == "required" and isinstance(error.instance, Mapping):
+        missing = next((name for name in _listed(error.validator_value) if name not in error.instance), "")
+        field = ".".join(filter(None, (field, missing)))
+    return Fault(field=field, message=error.message[:500])
+
+
+def _listed(value: object) -> list[str]:
+    return value if isinstance(value, list) else []
+
+
+def canonical(arguments: str) -> str:
+    """The same arguments in one form, to tell whether two calls ask for the same."""
+    try:
+        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def _schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
+    _, components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
+    own = dict(components.pop(arguments.__name__))
+    own.pop("title", None)
+    own.pop("description", None)
+    return {**own, "additionalProperties": False, **({"$defs": dict(components)} if components else {})}
+
+
+def _described(tool: Tool[Any]) -> str:
+    shown = [
+        f'"{each.request}" -> {json.dumps(each.arguments, ensure_ascii=False)}' for each in tool.examples
+    ]
+    return "\n".join((tool.description, *(("Examples:", *shown) if shown else ())))

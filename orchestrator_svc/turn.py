@@ -1,0 +1,413 @@
+"""One turn, decided: inputs in, effects out. Never awaits, knows no clock and no other room.
+
+A turn asks the model for a step, runs the actions that the step asks for, and asks again with their results,
+until the model answers in words, something fails, the person stops it, or it has to wait for the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import assert_never
+
+from orchestrator_svc import policy
+from orchestrator_svc.actions import Actions
+from orchestrator_svc.choice import choose
+from orchestrator_svc.conversation import FinishReason, ToolCall, strictest
+from orchestrator_svc.effects import (
+    Answer,
+    Cancelled,
+    Effect,
+    Emit,
+    Fail,
+    Finish,
+    Generate,
+    ReasoningDelta,
+    Receipt,
+    Stage,
+    StepEntry,
+    StopModel,
+    Suspend,
+    TextDelta,
+    TurnStarted,
+)
+from orchestrator_svc.errors import Reason, TurnError
+from orchestrator_svc.gauge import Gauge
+from orchestrator_svc.inputs import (
+    CancelRequested,
+    EffectRecorded,
+    Elapsed,
+    HostAnswered,
+    Input,
+    ModelStarted,
+    Outcome,
+    Reasoned,
+    Started,
+    StepFailed,
+    StepFinished,
+    Token,
+    ToolDone,
+    ToolProgressed,
+    ToolRequested,
+    YieldRequested,
+)
+from orchestrator_svc.material import (
+    Answered,
+    ChoiceSource,
+    ModelChoice,
+    ModelFacts,
+    Order,
+    Purpose,
+    Resumption,
+)
+from orchestrator_svc.policy import Offer
+from orchestrator_svc.prompt import system_text
+from orchestrator_svc.spending import LIMITS, Spending
+from orchestrator_svc.transcript import Transcript
+from orchestrator_svc.window import Fitted, Report, Window, budget_tokens, fit, placement
+
+_BROKE_OFF = frozenset(
+    {
+        Reason.PROVIDER_FAILED,
+        Reason.PROVIDER_TIMEOUT,
+        Reason.PROVIDER_GARBAGE,
+        Reason.ENGINE_CRASHED,
+        Reason.PEER_UNAVAILABLE,
+    }
+)
+_REFITS = 2  # a window that a model finds too long is made smaller so often
+_TIGHTER = 1.5
+_TELLS_TIME = "current_time"
+
+
+class Turn:
+    """The machine of one turn. What it is told after its end (`over`) changes nothing."""
+
+    def __init__(self, order: Order, offers: Iterable[Offer]) -> None:
+        resumed = order.resumption or Resumption()
+        self._order = order
+        self._offers = policy.offered(offers, order)
+        self._spending = Spending(order.budget, resumed.counters)
+        self._transcript = Transcript(resumed.steps)
+        self._actions = Actions(order, self._offers, self._spending, self._transcript.calls())
+        self._placement = placement(order.material)
+        self._choice: ModelChoice | None = resumed.model
+        self._model: ModelFacts | None = None
+        self._gauge = Gauge()
+        self._fitted: Fitted | None = None
+        self._sent: Window | None = None  # what the open stream holds
+        self._announced = False
+        self._generating = False
+        self._yielding = False
+        self._refits = 0
+        self.over = False
+
+    @property
+    def stage(self) -> Stage:
+        """What it is doing."""
+        if self._generating:
+            return Stage.MODEL
+        return Stage.TOOL if self._actions.running else Stage.UNKNOWN
+
+    def receive(self, told: Input) -> Iterator[Effect]:
+        """Tell the turn something; what it asks for then, in order. Read it to its end before the next.
+
+        TurnStarted comes once, before every other event.
+        """
+        for effect in self._decide(told):
+            if isinstance(effect, Emit | Suspend | Finish) and not self._announced:
+                yield self._announcement()
+            yield effect
+
+    def _decide(self, told: Input) -> Iterator[Effect]:
+        if self.over:
+            return
+        match told:
+            case Started(models=models):
+                yield from self._start(models)
+            case ModelStarted():
+                yield from self._model_started(told)
+            case Token(text=text):
+                yield from self._heard(text.replace("\0", ""))
+            case Reasoned(text=text, provider_state=state):
+                self._transcript.think(text, state)
+                if text:
+                    yield Emit(event=ReasoningDelta(text=text))
+            case ToolRequested(call=call):
+                yield from self._requested(call)
+            case StepFinished():
+                yield from self._step_finished(told)
+            case StepFailed():
+                yield from self._step_failed(told)
+            case ToolDone(call_id=call_id, outcome=outcome, duration=duration):
+                yield from self._tool_done(call_id, outcome, duration, logged=False)
+            case HostAnswered(call_id=call_id, outcome=outcome, duration=duration):
+                yield from self._tool_done(call_id, outcome, duration, logged=True)
+            case ToolProgressed(call_id=call_id, message=message, fraction=fraction):
+                yield from self._actions.progressed(call_id, message, fraction)
+            case EffectRecorded(call_id=call_id):
+                yield from self._actions.recorded(call_id)
+            case CancelRequested():
+                yield from self._cancel()
+            case YieldRequested():
+                self._yielding = True
+            case Elapsed():
+                yield from self._limit(Reason.TURN_TIMEOUT)
+            case _:
+                assert_never(told)
+
+    # -- beginning ---------------------------------------------------------------------------------------
+
+    def _start(self, models: tuple[ModelFacts, ...]) -> Iterator[Effect]:
+        if self._order.purpose is not Purpose.ACTION:
+            try:
+                self._choose(models)
+                self._fitted = self._fit()
+            except TurnError as error:
+                yield from self._fail(error.reason, error.message, error.retryable, Stage.WINDOW)
+                return
+        if self._order.resumption is not None:
+            yield from self._resume(self._order.resumption.answers)
+        elif self._order.action is not None:
+            yield from self._act(self._order.action)
+        if not self.over:
+            yield from self._advance()
+
+    def _choose(self, models: tuple[ModelFacts, ...]) -> None:
+        self._choice, self._model = choose(models, self._order.preferences, self._placement)
+        if not self._model.tools:
+            self._offers = {}
+            self._actions.withdraw()
+
+    def _act(self, call: ToolCall) -> Iterator[Effect]:
+        """The given call of a turn without a model: one that cannot run ends the turn."""
+        offer = self._offers.get(call.action)
+        fault = offer.schema.fault(call.arguments) if offer else None
+        if offer is None:
+            yield from self._fail(Reason.ACTION_NOT_FOUND, "No such action.", False, Stage.TOOL)
+        elif fault is not None:
+            yield from self._fail(Reason.ARGUMENTS_INVALID, fault.message, False, Stage.TOOL)
+        else:
+            yield from self._requested(call)
+
+    def _resume(self, answers: tuple[Answered, ...]) -> Iterator[Effect]:
+        self._actions.reopen(call for call, result in self._transcript.calls() if result is None)
+        for answered in answers:
+            yield from self._actions.answered(answered)
+
+    # -- a model step ------------------------------------------------------------------------------------
+
+    def _fit(self) -> Fitted:
+        assert self._model is not None
+        return fit(
+            system=system_text(self._order.purpose),
+            tools=tuple(offer.spec for offer in self._offers.values()),
+            material=self._order.material,
+            steps=self._transcript.steps,
+            budget=budget_tokens(self._model, self._order.parameters),
+            gauge=self._gauge,
+            tells_time=_TELLS_TIME not in self._offers and self._order.purpose is Purpose.ANSWER,
+        )
+
+    def _generate(self) -> Iterator[Effect]:
+        assert self._choice is not None
+        try:
+            self._fitted = fitted = self._fit()
+        except TurnError as error:
+            yield from self._fail(error.reason, error.message, error.retryable, Stage.WINDOW)
+            return
+        results, stuck = self._actions.results(), self._actions.stuck
+        withheld = not self._offers or stuck or self._spending.last_step
+        opens, refitted = self._sent is None, not _continues(self._sent, fitted.window)
+        self._spending.step()
+        self._actions.next_step()
+        self._generating, self._sent = True, fitted.window
+        yield Generate(
+            step=self._spending.counters.steps,
+            choice=self._choice,
+            window=fitted.window,
+            tools=tuple(offer.spec for offer in self._offers.values()),
+            results=() if opens else results,
+            opens=opens,
+            refitted=not opens and refitted,
+            withheld=withheld,
+            parameters=self._order.parameters,
+            placement=self._placement,
+            max_cost_micro_usd=self._spending.cost_left,
+        )
+
+    def _model_started(self, told: ModelStarted) -> Iterator[Effect]:
+        assert self._choice is not None
+        self._choice = replace(
+            self._choice,
+            model=told.model,
+            provider=told.provider,
+            local=told.local,
+            fallback_from=told.fallback_from,
+            from_cache=told.from_cache,
+            source=ChoiceSource.VISION if told.vision_from else self._choice.source,
+        )
+        if not self._announced:
+            yield self._announcement()
+
+    def _heard(self, text: str) -> Iterator[Effect]:
+        if text:
+            self._transcript.hear(text)
+            yield Emit(event=TextDelta(text=text))
+
+    def _step_finished(self, told: StepFinished) -> Iterator[Effect]:
+        self._generating = False
+        self._spending.usage(told.usage)
+        self._correct(told)
+        model = self._choice.model if self._choice else ""
+        yield Receipt(
+            entry=StepEntry(model=model, usage=told.usage, duration=told.duration, reason=told.reason)
+        )
+        if self._actions.asked:
+            yield from self._advance()
+        elif not self._transcript.text:
+            filtered = told.reason is FinishReason.CONTENT_FILTER
+            reason = Reason.PROVIDER_REFUSED if filtered else Reason.PROVIDER_GARBAGE
+            yield from self._fail(reason, "The model gave no answer.", not filtered, Stage.MODEL)
+        else:
+            self._transcript.close_step()
+            yield from self._finish(told.reason)
+
+    def _correct(self, told: StepFinished) -> None:
+        """Learn from a step that answered; one that asked for actions may have read another, shorter prompt."""
+        if self._fitted is not None and not told.usage.estimated and not self._actions.asked:
+            guessed = self._fitted.report.window_tokens
+            self._gauge = self._gauge.corrected(guessed=guessed, reported=told.usage.input_tokens)
+
+    def _step_failed(self, told: StepFailed) -> Iterator[Effect]:
+        self._sent = None  # the next step opens a new stream
+        if self._fitted is not None and not self._generating:
+            return
+        self._generating = False
+        self._spending.usage(told.usage)
+        too_long = told.reason == Reason.CONTEXT_TOO_LONG and self._transcript.step_is_empty
+        if too_long and self._refits < _REFITS and not self._actions.asked:
+            self._refits += 1
+            self._gauge = Gauge(scale=self._gauge.scale * _TIGHTER)
+            yield from self._generate()
+            return
+        broke_off = told.reason in _BROKE_OFF and bool(self._transcript.text)
+        reason = Reason.PARTIAL if broke_off else told.reason
+        yield from self._fail(reason, told.message, told.retryable, Stage.MODEL)
+
+    # -- actions -----------------------------------------------------------------------------------------
+
+    def _requested(self, call: ToolCall) -> Iterator[Effect]:
+        over = self._spending.over_call() if self._order.action is None else None
+        self._transcript.ask(call)
+        if not self._actions.add(call):
+            yield from self._fail(
+                Reason.PROVIDER_GARBAGE, "The model used one id for two actions.", True, Stage.MODEL
+            )
+        elif over is not None:
+            yield from self._limit(over)
+        else:
+            self._spending.call()
+            yield from self._actions.consider(call)
+
+    def _tool_done(
+        self, call_id: str, outcome: Outcome, duration: float, *, logged: bool
+    ) -> Iterator[Effect]:
+        certain = yield from self._actions.done(call_id, outcome, duration, logged=logged)
+        if certain:
+            yield from self._advance()
+        else:
+            message = "An action may or may not have happened. Check before you try again."
+            yield from self._fail(Reason.EFFECT_IN_DOUBT, message, False, Stage.TOOL)
+
+    def _advance(self) -> Iterator[Effect]:
+        """Go on when nothing is on its way any more: the next step waits for every action."""
+        if self._generating or self._actions.running or self.over:
+            return
+        self._transcript.answer(self._actions.results())
+        if self._actions.pending:
+            yield from self._suspend()
+        elif self._order.purpose is Purpose.ACTION:
+            yield from self._finish(FinishReason.STOP)
+        elif self._yielding:
+            yield from self._suspend()
+        elif (limit := self._spending.over_step()) is not None:
+            yield from self._limit(limit)
+        else:
+            yield from self._generate()
+
+    # -- ending ------------------------------------------------------------------------------------------
+
+    def _announcement(self) -> Emit:
+        self._announced = True
+        report = self._fitted.report if self._fitted else Report()
+        return Emit(
+            event=TurnStarted(
+                attempt=self._order.attempt,
+                answer_id=self._order.answer_id,
+                model=self._choice,
+                window=report,
+            )
+        )
+
+    def _suspend(self) -> Iterator[Effect]:
+        self.over = True
+        yield Suspend(
+            pending=tuple(self._actions.pending),
+            resumption=Resumption(
+                counters=self._spending.counters,
+                steps=self._transcript.steps,
+                text=self._transcript.text,
+                model=self._choice,
+            ),
+        )
+
+    def _finish(self, reason: FinishReason) -> Iterator[Effect]:
+        self.over = True
+        yield Finish(answer=self._answer(reason, partial=False), usage=self._spending.counters.usage)
+
+    def _limit(self, reason: Reason) -> Iterator[Effect]:
+        retryable = reason is Reason.TURN_TIMEOUT
+        yield from self._fail(reason, LIMITS[reason], retryable, self.stage)
+
+    def _fail(self, reason: str, message: str, retryable: bool, stage: Stage) -> Iterator[Effect]:
+        yield from self._stop()
+        self.over = True
+        yield Fail(
+            reason=reason,
+            message=message,
+            retryable=retryable,
+            stage=stage,
+            partial=self._partial(),
+            usage=self._spending.counters.usage,
+        )
+
+    def _cancel(self) -> Iterator[Effect]:
+        yield from self._stop()
+        self.over = True
+        yield Cancelled(partial=self._partial(), usage=self._spending.counters.usage)
+
+    def _stop(self) -> Iterator[Effect]:
+        """Stop all that is on its way, and say so."""
+        if self._generating:
+            yield StopModel()
+        yield from self._actions.stop()
+
+    def _partial(self) -> Answer | None:
+        answer = self._answer(FinishReason.UNKNOWN, partial=True)
+        return answer if answer.parts else None
+
+    def _answer(self, reason: FinishReason, *, partial: bool) -> Answer:
+        return Answer(
+            id=self._order.answer_id,
+            parts=self._transcript.parts(),
+            model=self._choice.model if self._choice else "",
+            finish_reason=reason,
+            partial=partial,
+            placement=strictest(self._placement),
+        )
+
+
+def _continues(sent: Window | None, window: Window) -> bool:
+    """Whether the window is what was sent, with the last step and its results behind it."""
+    return sent is not None and window.messages[:-2] == sent.messages

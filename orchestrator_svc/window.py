@@ -1,0 +1,217 @@
+"""The window: what of the material a model is shown, fitted into what it reads.
+
+The system text is fixed. History follows in the order it was said, so that a turn's window begins like the
+one before it and an engine need not read it again. What changes from turn to turn (facts, the time) stands at
+the very end of the newest message, marked as data.
+
+Nothing is cut until the window is 90 % full; then whole messages go, oldest first, down to 60 %. The cut
+moves in steps of 30 % of the budget, counted from the first message: it stays while the conversation grows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from orchestrator_svc.conversation import (
+    Message,
+    Part,
+    Placement,
+    Reasoning,
+    Role,
+    ToolCall,
+    ToolResult,
+    Trust,
+    said,
+    strictest,
+)
+from orchestrator_svc.errors import WindowTooLong
+from orchestrator_svc.gauge import Gauge
+from orchestrator_svc.material import Fact, Manner, Material, ModelFacts, Parameters
+from orchestrator_svc.prompt import ToolSpec
+
+FULL, KEPT = 0.9, 0.6
+_RESERVED_SHARE = 4  # an answer's reserve is at most this part of what the model reads
+_RESERVED = 1_024
+_LEFT_OUT = "\n[… left out, too long …]\n"
+_LEAST_RESULT = 64  # tokens of a result that is cut
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """What a model is shown."""
+
+    system: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What of the conversation a model sees; the three counts add up to all messages there are."""
+
+    kept_messages: int = 0
+    summarised_messages: int = 0
+    dropped_messages: int = 0
+    window_tokens: int = 0
+    budget_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """A window and what it leaves out."""
+
+    window: Window
+    report: Report
+
+
+def budget_tokens(model: ModelFacts, parameters: Parameters) -> int:
+    """Tokens that the model reads, less those kept for its answer."""
+    wanted = parameters.max_output_tokens or model.output_tokens or _RESERVED
+    return model.context_tokens - min(wanted, model.context_tokens // _RESERVED_SHARE)
+
+
+def fit(
+    *,
+    system: str,
+    tools: Sequence[ToolSpec],
+    material: Material,
+    steps: Sequence[Message],
+    budget: int,
+    gauge: Gauge,
+    tells_time: bool = False,
+) -> Fitted:
+    """Fit the material and this turn's `steps` into `budget` tokens.
+
+    The newest message and every step are always in; results of actions are shortened when they alone are too
+    long. With `tells_time` the time of the turn stands among the facts. Raises WindowTooLong when nothing
+    more can go.
+    """
+    history = material.messages[:-1]
+    lead = _lead(material)
+    newest = _newest(material, tells_time)
+    frame = gauge.text(system) + sum(gauge.text(t.name + t.description + t.schema) for t in tools)
+    fixed = frame + sum(map(gauge.message, (*lead, *newest)))
+    steps = _shortened(steps, budget - fixed, gauge)
+    fixed += sum(map(gauge.message, steps))
+    sizes = [sum(map(gauge.message, unfolded(message))) for message in history]
+    cut = _cut(sizes, fixed, budget)
+    total = fixed + sum(sizes[cut:])
+    if total > budget:
+        raise WindowTooLong(f"{total} tokens into {budget}")
+    told = itertools.chain.from_iterable(map(unfolded, history[cut:]))
+    return Fitted(
+        window=Window(system=system, messages=(*lead, *told, *newest, *steps)),
+        report=Report(
+            kept_messages=len(material.messages) - cut,
+            summarised_messages=material.summary.messages if material.summary else 0,
+            dropped_messages=material.dropped_messages + cut,
+            window_tokens=total,
+            budget_tokens=budget,
+        ),
+    )
+
+
+def unfolded(message: Message) -> tuple[Message, ...]:
+    """A stored message as the messages of a window: each call followed by its result, no old reasoning.
+
+    A call that has no result (its turn was stopped) is left out: no provider takes it.
+    """
+    answered = {part.content.call_id for part in message.parts if isinstance(part.content, ToolResult)}
+    pieces: list[tuple[Role, list[Part]]] = []
+    for part in message.parts:
+        if isinstance(part.content, Reasoning):
+            continue
+        if isinstance(part.content, ToolCall) and part.content.call_id not in answered:
+            continue
+        role = Role.TOOL if isinstance(part.content, ToolResult) else message.role
+        if not pieces or pieces[-1][0] is not role:
+            pieces.append((role, []))
+        pieces[-1][1].append(part)
+    return tuple(Message(role=role, parts=tuple(parts)) for role, parts in pieces)
+
+
+def _cut(sizes: Sequence[int], fixed: int, budget: int) -> int:
+    """How many of the oldest messages to leave out."""
+    step = max(1, int(budget * (FULL - KEPT)))
+    excess = fixed + sum(sizes) - int(budget * FULL)
+    goal = -(-excess // step) * step
+    cut = 0
+    for size in sizes:
+        if goal <= 0:
+            break
+        goal -= size
+        cut += 1
+    return cut
+
+
+def _shortened(steps: Sequence[Message], room: int, gauge: Gauge) -> tuple[Message, ...]:
+    """The steps with their longest results cut, until they fit into `room` tokens or cannot be cut more."""
+    limit = room
+    while sum(map(gauge.message, steps)) > room and limit > _LEAST_RESULT:
+        limit //= 2
+        steps = tuple(_bounded(step, limit, gauge) for step in steps)
+    return tuple(steps)
+
+
+def _bounded(step: Message, limit: int, gauge: Gauge) -> Message:
+    return replace(step, parts=tuple(_bounded_part(part, limit, gauge) for part in step.parts))
+
+
+def _bounded_part(part: Part, limit: int, gauge: Gauge) -> Part:
+    content = part.content
+    if not isinstance(content, ToolResult) or (tokens := gauge.text(content.content)) <= limit:
+        return part
+    keep = max(1, len(content.content) * limit // tokens * 2 // 5)
+    short = content.content[:keep] + _LEFT_OUT + content.content[-keep:]
+    return (
+        replace(part, content=replace(content, content=short)) if len(short) < len(content.content) else part
+    )
+
+
+def _lead(material: Material) -> tuple[Message, ...]:
+    """What stands before the history and changes seldom: the person's wishes, and the summary as data."""
+    parts = [said(wishes)] if (wishes := _wishes(material.manner)) else []
+    if material.summary and material.summary.text:
+        parts.append(said(f"Summary of the conversation so far:\n{material.summary.text}", Trust.UNTRUSTED))
+    return (Message(role=Role.USER, parts=tuple(parts)),) if parts else ()
+
+
+def _wishes(manner: Manner) -> str:
+    named = {
+        "language": manner.language,
+        "time zone": manner.time_zone,
+        "units": manner.units,
+        "tone": manner.tone,
+        "instructions": manner.instructions,
+    }
+    lines = [f"{name}: {value}" for name, value in named.items() if value]
+    return "\n".join(("How I want to be answered:", *lines)) if lines else ""
+
+
+def _newest(material: Material, tells_time: bool) -> tuple[Message, ...]:
+    """The message to answer, with the facts of the moment at its end."""
+    if not material.messages:
+        return ()
+    *before, last = unfolded(material.messages[-1]) or (Message(role=Role.USER, parts=()),)
+    data = _data(material, tells_time)
+    return (*before, replace(last, parts=(*last.parts, *data)))
+
+
+def _data(material: Material, tells_time: bool) -> tuple[Part, ...]:
+    lines = [_line(fact) for fact in sorted(material.facts, key=lambda fact: fact.key)]
+    if tells_time and material.turn_time_us:
+        moment = datetime.fromtimestamp(material.turn_time_us / 1e6, UTC)
+        lines.append(f"time: {moment:%Y-%m-%d %H:%M} UTC")
+    return (said("\n".join(("Known facts:", *lines)), Trust.UNTRUSTED),) if lines else ()
+
+
+def _line(fact: Fact) -> str:
+    return f"{fact.key}: {fact.value_json}"
+
+
+def placement(material: Material) -> Placement:
+    """The strictest mark of all that the window may hold."""
+    marks = (*(fact.placement for fact in material.facts), *(each.placement for each in material.messages))
+    return strictest(material.placement, *marks)

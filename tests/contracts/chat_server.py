@@ -1,0 +1,163 @@
+"""A chat-completions server on a unix socket: real HTTP, the wire's own form, and faults on demand.
+
+What it answers is a script of the scripted model, so one suite can ask every provider the same. Faults that
+only a wire can have (a cut, garbage, a status) are asked for by `fault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_svc.generation import Message, Request, Role, TextPart, Tool, ToolCall, ToolResult
+from llm_svc.providers.script import Act, Ask, End, Fail, Report, Say, Script, Think, Wait
+
+
+@dataclass(kw_only=True, slots=True)
+class Fault:
+    """What goes wrong: an HTTP status with a body, or raw bytes in the stream, then a cut."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: tuple[bytes, ...] = ()
+    silent: bool = False
+
+
+class ChatServer:
+    """The server; `asked` records every body, `gone` is set when a client left before its end."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.fault: Fault | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.authorizations: list[str] = []
+        self.gone = asyncio.Event()
+
+    @asynccontextmanager
+    async def at(self, socket: Path) -> AsyncIterator[None]:
+        """Serve while the block runs."""
+        server = await asyncio.start_unix_server(self._connection, socket)
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                headers = _headers(head)
+                self.authorizations.append(headers.get("authorization", ""))
+                body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))))
+                self.asked.append(body)
+                await self._answer(body, writer)
+        except asyncio.IncompleteReadError:
+            pass
+        except (ConnectionError, BrokenPipeError):
+            self.gone.set()
+        finally:
+            writer.close()
+
+    async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        fault = self.fault or Fault()
+        if fault.status != 200:
+            extra = "".join(f"{name}: {value}\r\n" for name, value in fault.headers.items())
+            writer.write(
+                f"HTTP/1.1 {fault.status} X\r\ncontent-length: {len(fault.body)}\r\n{extra}\r\n".encode()
+            )
+            writer.write(fault.body)
+            await writer.drain()
+            return
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        await writer.drain()
+        if fault.silent:
+            await asyncio.Event().wait()
+        if fault.raw:
+            for piece in fault.raw:
+                await _chunk(writer, piece)
+            raise ConnectionAbortedError
+        await self._stream(body, writer)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async def _stream(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        limit, spoken, called, finish = body.get("max_tokens"), 0, 0, "stop"
+        for act in self.script.play(read_request(body)):
+            if isinstance(act, Wait):
+                await asyncio.sleep(act.seconds)
+                continue
+            if limit is not None and spoken >= limit:
+                finish = "length"
+                break
+            for delta in _deltas(act, called):
+                await _chunk(writer, sse({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
+            spoken += isinstance(act, Say)
+            called += isinstance(act, Ask)
+            if isinstance(act, End):
+                finish = act.reason.value
+        finish = "tool_calls" if called else finish
+        await _chunk(writer, sse({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
+        usage = {
+            "prompt_tokens": 7,
+            "completion_tokens": spoken,
+            "prompt_tokens_details": {"cached_tokens": 3},
+        }
+        await _chunk(writer, sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+
+
+def sse(value: object) -> bytes:
+    """One event of the stream."""
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def read_request(body: dict[str, Any]) -> Request:
+    """The body as our own request, enough of it for a script to choose by."""
+    tools = tuple(
+        Tool(name=t["function"]["name"], description="", schema="{}") for t in body.get("tools", [])
+    )
+    return Request(model=body["model"], messages=tuple(map(_message, body["messages"])), tools=tools)
+
+
+def _message(wire: dict[str, Any]) -> Message:
+    if wire["role"] == "tool":
+        result = ToolResult(call_id=wire["tool_call_id"], name="", text=wire["content"])
+        return Message(role=Role.TOOL, parts=(result,))
+    calls = tuple(
+        ToolCall(id=c["id"], name=c["function"]["name"], arguments=c["function"]["arguments"])
+        for c in wire.get("tool_calls") or ()
+    )
+    text = (TextPart(wire["content"]),) if isinstance(wire.get("content"), str) else ()
+    return Message(role=Role(wire["role"]), parts=(*text, *calls))
+
+
+def _deltas(act: Act, place: int) -> Iterator[dict[str, Any]]:
+    match act:
+        case Say(text):
+            yield {"content": text}
+        case Think(text):
+            yield {"reasoning_content": text}
+        case Ask(name=name, arguments=arguments):
+            yield {"tool_calls": [{"index": place, "id": f"srv_{place}", "function": {"name": name}}]}
+            for at in range(0, len(arguments), 5):  # fragments, as the real ones come
+                yield {"tool_calls": [{"index": place, "function": {"arguments": arguments[at : at + 5]}}]}
+        case Fail(reason):
+            raise ConnectionAbortedError(reason)
+        case End() | Report() | Wait():
+            return
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    lines = head.decode("latin-1").split("\r\n")[1:]
+    return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+    await writer.drain()

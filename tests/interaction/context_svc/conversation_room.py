@@ -1,0 +1,256 @@
+"""The conversation half of context_svc on a real socket, with an orchestrator that the test plays by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import grpc
+
+from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
+from assistant.error.v1 import error_pb2
+from assistant.message.v1 import message_pb2
+from assistant.session.v1 import session_pb2
+from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
+from chassis import ids
+from chassis.access import Audience, Policy
+from chassis.boundary import Boundary
+from chassis.call import User
+from chassis.clock import SystemClock
+from chassis.database import Database, Statement, Unit
+from chassis.dial import streaming
+from chassis.testing import Everyone, serve_for_test
+from context_svc.claims import Claims
+from context_svc.conversations import Conversations
+from context_svc.journal import Journal
+from context_svc.messages import History
+from context_svc.paging import PageTokens
+from context_svc.peers import OrchestratorPeer
+from context_svc.readers import Readers
+from context_svc.runs import Runs
+from context_svc.schedule import Schedule
+from context_svc.schema import MIGRATIONS
+from context_svc.servicer.chat import ChatServicer
+from context_svc.turns import Turns
+from context_svc.wire.chat import ChatCodec
+from context_svc.wire.turn import Budget
+
+ACCOUNT = "account-1"
+BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
+_USER = Policy(audience=Audience.USER, deadline=None)
+_CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
+POLICIES = {f"/{_CHAT.full_name}/{method.name}": _USER for method in _CHAT.methods}
+_TURN = turn_pb2.DESCRIPTOR.services_by_name["TurnService"]
+TURN_POLICIES = {f"/{_TURN.full_name}/{method.name}": _USER for method in _TURN.methods}
+
+Turn = turn_pb2.RunTurnResponse
+Play = Callable[["Stage"], AsyncIterator[turn_pb2.RunTurnResponse]]
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One turn, as the played orchestrator sees it."""
+
+    start: turn_pb2.StartTurn
+    cancelled: asyncio.Event
+
+    def event(self, **event: object) -> turn_pb2.RunTurnResponse:
+        return Turn(event=chat_pb2.ChatEvent(turn_id=self.start.turn_id, **event))  # type: ignore[arg-type]
+
+    def started(self) -> turn_pb2.RunTurnResponse:
+        return self.event(
+            turn_started=chat_pb2.TurnStarted(
+                attempt=self.start.attempt,
+                answer_id=self.start.answer_id,
+                model=chat_pb2.ModelChoice(model="played"),
+            )
+        )
+
+    def says(self, text: str) -> turn_pb2.RunTurnResponse:
+        return self.event(text_delta=chat_pb2.TextDelta(text=text))
+
+    def finished(self, text: str) -> turn_pb2.RunTurnResponse:
+        message = message_pb2.Message(parts=[message_pb2.Part(text=text)], model="played")
+        usage = message_pb2.Usage(input_tokens=3, output_tokens=2)
+        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=usage))
+
+    def stopped(self, text: str) -> turn_pb2.RunTurnResponse:
+        message = message_pb2.Message(parts=[message_pb2.Part(text=text)], model="played")
+        return self.event(turn_cancelled=chat_pb2.TurnCancelled(partial=message))
+
+    def failed(self, reason: error_pb2.ErrorReason.ValueType) -> turn_pb2.RunTurnResponse:
+        return self.event(turn_failed=chat_pb2.TurnFailed(reason=reason, message="It broke.", retryable=True))
+
+
+async def answers_at_once(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+    """Say the person's words back, in two pieces."""
+    words = stage.start.material.messages[-1].parts[0].text
+    yield stage.started()
+    yield stage.says("you said: ")
+    yield stage.says(words)
+    yield stage.finished(f"you said: {words}")
+
+
+class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
+    """A TurnService whose turns a test plays; counts them."""
+
+    def __init__(self) -> None:
+        self.play: Play = answers_at_once
+        self.starts: list[turn_pb2.StartTurn] = []
+
+    async def RunTurn(
+        self, request_iterator: AsyncIterator[turn_pb2.RunTurnRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+        first = await anext(request_iterator)
+        self.starts.append(first.start)
+        stage = Stage(start=first.start, cancelled=asyncio.Event())
+
+        async def hear() -> None:
+            async for request in request_iterator:
+                if request.WhichOneof("frame") == "cancel":
+                    stage.cancelled.set()
+
+        hearing = asyncio.create_task(hear())
+        try:
+            async for response in self.play(stage):
+                yield response
+        finally:
+            hearing.cancel()
+
+
+@dataclass(kw_only=True)
+class Room:
+    """A running room, and a client on its socket."""
+
+    stub: chat_pb2_grpc.ChatServiceStub
+    orchestrator: PlayedOrchestrator
+    readers: Readers
+    schedule: Schedule
+    runs: Runs
+    database: Database
+    claims: Claims
+
+    async def session(self, account: str = ACCOUNT) -> str:
+        session_id = ids.uuid()
+        await self.database.write(session_id, lambda: _new_session(session_id, account))
+        return session_id
+
+    def message(self, session_id: str, text: str, **fields: object) -> chat_pb2.NewMessage:
+        return chat_pb2.NewMessage(
+            session_id=session_id,
+            client_message_id=fields.pop("client_message_id", ids.uuid()),  # type: ignore[arg-type]
+            parts=[message_pb2.Part(text=text)],
+            **fields,  # type: ignore[arg-type]
+        )
+
+    async def say(self, session_id: str, text: str, **fields: object) -> list[chat_pb2.ChatEvent]:
+        """Send a message and follow its turn to the end."""
+        request = chat_pb2.SendMessageRequest(message=self.message(session_id, text, **fields), follow=True)
+        return [frame.event async for frame in self.stub.SendMessage(request, timeout=10)]
+
+    async def until(
+        self, session_id: str, done: Callable[[list[chat_pb2.ChatEvent]], bool]
+    ) -> list[chat_pb2.ChatEvent]:
+        """Follow a session's log from its beginning until `done` holds; at most ten seconds."""
+        request = chat_pb2.SubscribeEventsRequest(cursors=[session_pb2.SessionCursor(session_id=session_id)])
+        events: list[chat_pb2.ChatEvent] = []
+        async with streaming(self.stub.SubscribeEvents(request, timeout=10)) as call:
+            async for frame in call:
+                if frame.WhichOneof("frame") == "event":
+                    events.append(frame.event)
+                    if done(events):
+                        break
+        return events
+
+    async def log(self, session_id: str) -> list[chat_pb2.ChatEvent]:
+        request = chat_pb2.ListEventsRequest(session_id=session_id, page_size=1000)
+        return list((await self.stub.ListEvents(request, timeout=5)).events)
+
+
+def kinds(events: list[chat_pb2.ChatEvent]) -> list[str]:
+    return [event.WhichOneof("event") or "" for event in events]
+
+
+@asynccontextmanager
+async def room(
+    database: Database, orchestrator: PlayedOrchestrator | None = None, owner: str | None = None
+) -> AsyncIterator[Room]:
+    """The conversation on `database`, serving one account on a unix socket."""
+    orchestrator = orchestrator or PlayedOrchestrator()
+    clock, codec = SystemClock(), ChatCodec("epoch-1")
+    await database.migrate(MIGRATIONS)
+    await database.write("account", lambda: _accounts())
+    async with serve_for_test(
+        lambda server: turn_pb2_grpc.add_TurnServiceServicer_to_server(orchestrator, server),
+        policies=TURN_POLICIES,
+        authenticator=Everyone(_caller()),
+    ) as turns_channel:
+        journal = Journal(codec)
+        claims = Claims(journal, owner or ids.uuid())
+        readers = Readers(database, clock, "epoch-1")
+        runs = Runs(
+            database=database,
+            claims=claims,
+            orchestrator=OrchestratorPeer(turns_channel, BUDGET),
+            codec=codec,
+            publish=readers.publish,
+            clock=clock,
+        )
+        schedule = Schedule(database=database, claims=claims, runs=runs, clock=clock, running_per_account=4)
+        conversations = Conversations(
+            database=database,
+            turns=Turns(journal, codec),
+            readers=readers,
+            schedule=schedule,
+            runs=runs,
+            clock=clock,
+            log_epoch="epoch-1",
+        )
+        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
+        boundary = Boundary(
+            policies=POLICIES,
+            authenticator=Everyone(_caller()),
+            domain="assistant.mesh",
+            in_band=frozenset({f"/{_CHAT.full_name}/Chat"}),
+        )
+        async with (
+            schedule.running(),
+            serve_for_test(
+                lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
+                policies=POLICIES,
+                boundary=boundary,
+            ) as channel,
+        ):
+            yield Room(
+                stub=chat_pb2_grpc.ChatServiceStub(channel),
+                orchestrator=orchestrator,
+                readers=readers,
+                schedule=schedule,
+                runs=runs,
+                database=database,
+                claims=claims,
+            )
+
+
+def _caller() -> User:
+    return User(account=ACCOUNT, sign_in="device-1", scopes=frozenset(), expires_at_us=2**60)
+
+
+def _accounts() -> Unit[None]:
+    for account in (ACCOUNT, "account-2"):
+        yield Statement(
+            "INSERT INTO account (id, email, email_key, display_name, password_hash, version, create_us, update_us)"
+            " VALUES (:id, :id, :id, :id, '', 1, 0, 0) ON CONFLICT (id) DO NOTHING",
+            {"id": account},
+        )
+
+
+def _new_session(session_id: str, account: str) -> Unit[None]:
+    yield Statement(
+        "INSERT INTO session (id, account_id, title, title_source, state, settings, version, create_us,"
+        " update_us, device_id, shape) VALUES (:id, :account, '', 0, 1, :settings, 1, 0, 0, 'device-1', '')",
+        {"id": session_id, "account": account, "settings": b""},
+    )

@@ -1,0 +1,70 @@
+from datetime import timedelta
+
+import grpc
+import pytest
+
+from assistant.chat.v1 import chat_pb2
+from chassis.errors import Violation
+from chassis.status import Failure
+from mesh import answer, wire
+
+
+@pytest.mark.requirement("SAFE-7")
+@pytest.mark.parametrize(
+    ("failure", "what", "cure"),
+    [
+        (
+            Failure(code=grpc.StatusCode.UNAVAILABLE, reason=None, message="socket closed"),
+            "The mesh does not answer.",
+            "Is it running? `mesh status` tells; `make run` starts it.",
+        ),
+        (
+            Failure(
+                code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+                reason="RATE_LIMITED",
+                message="Too many calls.",
+                retry_after=timedelta(seconds=7),
+            ),
+            "Too many calls.",
+            "Try again in 7 s.",
+        ),
+        (
+            Failure(
+                code=grpc.StatusCode.INVALID_ARGUMENT,
+                reason="INVALID_FIELD",
+                message="The request has an invalid field.",
+                violations=(Violation(field="message.parts", description="too many", rule="r"),),
+                metadata={"request_id": "r-1"},
+            ),
+            "The request has an invalid field. (message.parts: too many)",
+            "`mesh doctor` may say why. Request id r-1.",
+        ),
+    ],
+)
+def test_a_failed_call_is_a_sentence_with_what_to_do(failure: Failure, what: str, cure: str) -> None:
+    told = wire.call_failed(failure)
+
+    assert (told.what, told.cure) == (what, cure)
+
+
+@pytest.mark.requirement("RUN-3")
+def test_every_kind_of_event_of_the_contract_is_understood() -> None:
+    kinds = chat_pb2.ChatEvent.DESCRIPTOR.oneofs_by_name["event"].fields
+    for kind in kinds:
+        message = chat_pb2.ChatEvent(sequence=3, turn_id="t")
+        getattr(message, kind.name).SetInParent()
+
+        read = wire.event(message, documented=True)
+
+        assert (read.sequence, read.turn) == (3, "t")
+        assert f'"{kind.json_name}"' in read.document
+
+
+def test_an_event_of_a_later_version_is_something_else() -> None:
+    assert wire.event(chat_pb2.ChatEvent(sequence=1), documented=False).body == answer.Other()
+
+
+def test_a_model_is_named_only_when_one_was_chosen() -> None:
+    question = answer.Question(id="q", session="s", text="hi")
+
+    assert not wire.new_message(question).HasField("options")
