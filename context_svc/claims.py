@@ -91,7 +91,9 @@ class Claims:
         """Append the last events of a run with the turn's end and its answer, all or nothing."""
         entries = yield from self._journal.append(claim.session_id, [*drafts, ending.draft], now_us)
         yield from _still_held(claim)
-        if ending.answer is not None:
+        if ending.answer is None:
+            yield from _leave_unanswered(claim)
+        else:
             yield from _store_answer(claim, ending.answer, entries[-1].sequence, now_us)
         yield Statement(
             "UPDATE turn SET state = :state, end_us = :now, reason = :reason, receipt = :receipt,"
@@ -168,6 +170,14 @@ def _still_held(claim: Claim) -> Unit[None]:
     )
     if not rows:
         raise ClaimLost(claim.turn_id)
+
+
+def _leave_unanswered(claim: Claim) -> Unit[None]:
+    """The person's message stays the newest of its branch, so that the next one follows it."""
+    yield Statement(
+        "UPDATE session SET head_message_id = :message WHERE id = :session",
+        {"message": claim.message_id, "session": claim.session_id},
+    )
 
 
 def _store_answer(claim: Claim, answer: Answer, sequence: int, now_us: int) -> Unit[None]:

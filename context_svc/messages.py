@@ -89,12 +89,19 @@ def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
 
 
 def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
-    """The branch that ends with `leaf_id`, its last 400 messages: the same cost however long it is."""
+    """The branch that ends with `leaf_id`, its last 400 messages: the same cost however long it is.
+
+    A message may have been queued behind a turn that then ended without an answer: what came before it is the
+    message of that turn.
+    """
     rows = yield Statement(
         "WITH RECURSIVE branch (id, parent_id, depth, data, height) AS ("
         " SELECT id, parent_id, depth, data, 1 FROM message WHERE session_id = :session AND id = :leaf"
         " UNION ALL SELECT m.id, m.parent_id, m.depth, m.data, b.height + 1 FROM branch b"
-        " JOIN message m ON m.session_id = :session AND m.id = b.parent_id WHERE b.height < :most)"
+        " JOIN message m ON m.session_id = :session AND m.id = CASE WHEN EXISTS (SELECT 1 FROM message p"
+        " WHERE p.session_id = :session AND p.id = b.parent_id) THEN b.parent_id ELSE (SELECT t.message_id"
+        " FROM turn t WHERE t.session_id = :session AND t.answer_id = b.parent_id) END"
+        " WHERE b.height < :most)"
         " SELECT depth, data FROM branch ORDER BY depth",
         {"session": session_id, "leaf": leaf_id, "most": MOST_MATERIAL},
     )

@@ -144,7 +144,8 @@ class Turns:
             raise TurnRunning
         if len(open_turns) >= MOST_OPEN_TURNS:
             raise QueueFull(quota="open turns of a session")
-        entry = yield from self._open(submission, session, turn_id, answer_id, now_us)
+        parent_id = _parent(submission, session, open_turns)
+        entry = yield from self._open(submission, session, parent_id, turn_id, answer_id, now_us)
         interrupted = None
         if submission.policy is BusyPolicy.INTERRUPT:
             interrupted = yield from self._interrupt(submission.session_id, open_turns, now_us)
@@ -198,9 +199,14 @@ class Turns:
         return Accepted(turn_id=turn_id, entry=entry, joined=True)
 
     def _open(
-        self, submission: Submission, session: Row, turn_id: str, answer_id: str, now_us: int
+        self,
+        submission: Submission,
+        session: Row,
+        parent_id: str,
+        turn_id: str,
+        answer_id: str,
+        now_us: int,
     ) -> Unit[Entry]:
-        parent_id = submission.parent_id or session["head_message_id"] or ""
         depth = yield from depth_below(submission.session_id, parent_id)
         message = self._codec.message(
             submission.body,
@@ -316,27 +322,39 @@ def _take_sequence(submission: Submission, now_us: int) -> Unit[Row]:
     return rows[0]
 
 
+def _parent(submission: Submission, session: Row, open_turns: Sequence[Row]) -> str:
+    """What a new message answers when it does not say: behind open turns, the answer the last one will have."""
+    newest = open_turns[-1]["answer_id"] if open_turns else session["head_message_id"]
+    return submission.parent_id or newest or ""
+
+
 def _open_turns(session_id: str) -> Unit[Sequence[Row]]:
     return (
         yield Statement(
-            "SELECT id, state FROM turn WHERE session_id = :session AND state < 5 ORDER BY accepted_sequence",
+            "SELECT id, state, answer_id FROM turn WHERE session_id = :session AND state < 5"
+            " ORDER BY accepted_sequence",
             {"session": session_id},
         )
     )
 
 
 def depth_below(session_id: str, parent_id: str) -> Unit[int]:
-    """How deep a child of that message stands in the tree; 0 without one. Raises MessageNotFound."""
+    """How deep a child of that message, or of that coming answer, stands in the tree; 0 without one.
+
+    Raises MessageNotFound.
+    """
     if not parent_id:
         return 0
     rows = yield Statement(
-        "SELECT depth FROM message WHERE session_id = :session AND id = :id",
+        "SELECT depth + 1 AS depth FROM message WHERE session_id = :session AND id = :id"
+        " UNION ALL SELECT m.depth + 2 AS depth FROM turn t"
+        " JOIN message m ON m.session_id = t.session_id AND m.id = t.message_id"
+        " WHERE t.session_id = :session AND t.answer_id = :id",
         {"session": session_id, "id": parent_id},
     )
     if not rows:
         raise MessageNotFound("the parent of a new message")
-    depth: int = rows[0]["depth"]
-    return depth + 1
+    return min(int(row["depth"]) for row in rows)
 
 
 def _insert_turn(

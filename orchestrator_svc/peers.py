@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +24,7 @@ from orchestrator_svc.wire import generation as wire
 GRANT = "x-assistant-grant"  # metadata key of the leave to act for a person
 _FRESH_SECONDS = 30.0
 _PAGE = 200
-_LIST_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0  # long enough for a room that is being restarted
 _PASSING = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -53,7 +54,7 @@ class LlmModels:
         request = pb.ListModelsRequest(page_size=_PAGE)
         try:
             while True:
-                page = await self._stub.ListModels(request, timeout=_LIST_SECONDS)
+                page = await self._stub.ListModels(request, timeout=_CONNECT_SECONDS, wait_for_ready=True)
                 for model in page.models:
                     yield wire.facts(model)
                 if not page.next_page_token:
@@ -68,9 +69,13 @@ class LlmModels:
     async def open(self, step: Generate, order: Order) -> AsyncIterator[LlmSteps]:
         """Open a stream and begin `step`. Leaving the block stops the model at once. Raises PeerFailed."""
         metadata = ((GRANT, order.grant),) if order.grant else ()
-        async with streaming(self._stub.Generate(metadata=metadata)) as call:
+        async with streaming(self._stub.Generate(metadata=metadata, wait_for_ready=True)) as call:
             steps = LlmSteps(call)
-            await steps.write(wire.opening(step, order))
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    await steps.write(wire.opening(step, order))
+            except TimeoutError as error:
+                raise PeerFailed(Reason.PEER_UNAVAILABLE, "llm_svc does not answer") from error
             yield steps
 
 

@@ -57,6 +57,7 @@ CREATE TABLE turn (
 CREATE UNIQUE INDEX turn_running_once ON turn (session_id) WHERE state = 2;
 CREATE INDEX turn_open ON turn (state, session_id, accepted_sequence) WHERE state < 5;
 CREATE INDEX turn_by_session ON turn (session_id, accepted_sequence);
+CREATE INDEX turn_by_answer ON turn (session_id, answer_id);
 CREATE TABLE idempotency (
   account_id {KEY} NOT NULL,
   request_id {KEY} NOT NULL,

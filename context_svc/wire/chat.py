@@ -1,9 +1,9 @@
 """The conversation on the wire. Pure: protos to what the room knows, and back.
 
 Events are serialised once and kept as bytes. The protobuf encoding lets messages be put together from
-serialised pieces: fields may come in any order, and the last value of a field wins
-(https://protobuf.dev/programming-guides/encoding). So an envelope is added to an event, and the server's fields
-to a message, without decoding either.
+serialised pieces, their fields in any order (https://protobuf.dev/programming-guides/encoding). So an envelope is
+added to an event, and the server's fields to a message, without decoding either. No piece may repeat a field of
+another: parsers take the last value, but a JSON transcoder ends the stream.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ from context_svc.wire.session import session as session_message
 DOMAIN = "assistant.mesh"
 PREVIEW = 200
 METADATA_BYTES = 4096
+ANSWER_FIELDS = ("id", "session_id", "turn_id", "parent_id", "role", "create_time", "sequence", "partial")
+"""What `ChatCodec.answer` adds to the body of an answer, which must come without it."""
 
 _EVENT = chat_pb2.SubscribeEventsResponse.EVENT_FIELD_NUMBER  # the same in every stream's frame
 Response = TypeVar("Response", bound=ProtoMessage)

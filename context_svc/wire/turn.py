@@ -17,7 +17,7 @@ from assistant.turn.v1 import turn_pb2
 from context_svc.journal import Kind
 from context_svc.runs import Alive, Frame, Happened, Material, Over, ReasoningDelta, ReceiptEntry, TextDelta
 from context_svc.turns import TurnState
-from context_svc.wire.chat import text_of
+from context_svc.wire.chat import ANSWER_FIELDS, text_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +88,7 @@ def _event(event: chat_pb2.ChatEvent) -> Frame:
 def _over(state: TurnState, message: message_pb2.Message, usage: message_pb2.Usage) -> Over:
     return Over(
         state=state,
-        message=message.SerializeToString() if message.parts else b"",
+        message=_body(message),
         text=text_of(message.parts),
         usage=usage.SerializeToString(),
     )
@@ -97,7 +97,7 @@ def _over(state: TurnState, message: message_pb2.Message, usage: message_pb2.Usa
 def _failed(failed: chat_pb2.TurnFailed) -> Over:
     return Over(
         state=TurnState.FAILED,
-        message=failed.partial.SerializeToString() if failed.partial.parts else b"",
+        message=_body(failed.partial),
         text=text_of(failed.partial.parts),
         usage=failed.usage.SerializeToString(),
         reason=error_pb2.ErrorReason.Name(failed.reason).removeprefix("ERROR_REASON_"),
@@ -105,6 +105,15 @@ def _failed(failed: chat_pb2.TurnFailed) -> Over:
         retryable=failed.retryable,
         stage=failed.stage,
     )
+
+
+def _body(message: message_pb2.Message) -> bytes:
+    """The answer without what context_svc sets itself; empty when nothing was said."""
+    if not message.parts:
+        return b""
+    for name in ANSWER_FIELDS:
+        message.ClearField(name)  # type: ignore[arg-type]  # names of fields, as a test sees
+    return message.SerializeToString()
 
 
 def _material(material: Material, settings: session_pb2.SessionSettings) -> turn_pb2.Material:

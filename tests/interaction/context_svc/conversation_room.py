@@ -73,7 +73,13 @@ class Stage:
         return self.event(text_delta=chat_pb2.TextDelta(text=text))
 
     def finished(self, text: str) -> turn_pb2.RunTurnResponse:
-        message = message_pb2.Message(parts=[message_pb2.Part(text=text)], model="played")
+        message = message_pb2.Message(
+            id=self.start.answer_id,
+            turn_id=self.start.turn_id,
+            role=message_pb2.ROLE_ASSISTANT,
+            parts=[message_pb2.Part(text=text)],
+            model="played",
+        )
         usage = message_pb2.Usage(input_tokens=3, output_tokens=2)
         return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=usage))
 

@@ -13,7 +13,7 @@ from assistant.error.v1 import error_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
 from chassis import ids
-from chassis.database import Database
+from chassis.database import Database, Statement, Unit
 from chassis.status import from_rpc_error, from_status
 from chassis.testing import eventually
 from tests.interaction.context_svc.conversation_room import Room, Stage, kinds, room
@@ -62,6 +62,22 @@ async def test_every_reading_door_gives_the_same_events(here: Room) -> None:
     assert followed == logged
 
 
+def stored_events(session: str) -> Unit[list[bytes]]:
+    rows = yield Statement("SELECT data FROM event WHERE session_id = :session", {"session": session})
+    return [row["data"] for row in rows]
+
+
+async def test_no_stored_event_says_a_field_twice(here: Room) -> None:
+    """A JSON transcoder ends a stream whose message has a singular field twice."""
+    session = await here.session()
+    await here.say(session, "hello")
+    here.orchestrator.play = breaks_off
+    await here.say(session, "hello")
+    stored = await here.database.read(lambda: stored_events(session))
+    assert len(stored) > 6
+    assert all(chat_pb2.ChatEvent.FromString(data).ByteSize() == len(data) for data in stored)
+
+
 async def test_the_history_holds_what_was_said(here: Room) -> None:
     session = await here.session()
     for text in ("one", "two", "three"):
@@ -83,6 +99,31 @@ async def test_the_orchestrator_is_given_the_branch_that_it_answers(here: Room) 
     await here.say(session, "two")
     given = [message.parts[0].text for message in here.orchestrator.starts[-1].material.messages]
     assert given == ["one", "you said: one", "two"]
+
+
+async def test_a_message_sent_while_another_is_answered_follows_that_answer(here: Room) -> None:
+    session = await here.session()
+    requests = [chat_pb2.ChatRequest(open=chat_pb2.OpenChat())]
+    requests += [
+        chat_pb2.ChatRequest(message=here.message(session, text)) for text in ("one", "two", "three")
+    ]
+    [frame async for frame in here.stub.Chat(iter(requests), timeout=10)]
+    given = [message.parts[0].text for message in here.orchestrator.starts[-1].material.messages]
+    assert given == ["one", "you said: one", "two", "you said: two", "three"]
+
+
+async def test_a_message_that_got_no_answer_stays_in_the_branch(here: Room) -> None:
+    async def fails(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+        yield stage.failed(error_pb2.ERROR_REASON_PROVIDER_FAILED)
+
+    here.orchestrator.play = fails
+    session = await here.session()
+    requests = [chat_pb2.ChatRequest(open=chat_pb2.OpenChat())]
+    requests += [chat_pb2.ChatRequest(message=here.message(session, text)) for text in ("one", "two")]
+    [frame async for frame in here.stub.Chat(iter(requests), timeout=10)]
+    await here.say(session, "three")
+    starts = [[m.parts[0].text for m in start.material.messages] for start in here.orchestrator.starts]
+    assert starts == [["one"], ["one", "two"], ["one", "two", "three"]]
 
 
 @pytest.mark.requirement("CHAT-2")
@@ -201,13 +242,14 @@ async def test_a_message_that_interrupts_stops_the_running_turn(here: Room) -> N
     assert kinds(await here.log(session)).count("turn_cancelled") == 1
 
 
+async def breaks_off(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+    yield stage.started()
+    yield stage.says("half of ")
+    raise RuntimeError("the orchestrator died")
+
+
 @pytest.mark.requirement("CHAT-15")
 async def test_an_orchestrator_that_breaks_off_fails_the_turn_with_what_it_said(here: Room) -> None:
-    async def breaks_off(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
-        yield stage.started()
-        yield stage.says("half of ")
-        raise RuntimeError("the orchestrator died")
-
     here.orchestrator.play = breaks_off
     events = await here.say(await here.session(), "hello")
     failed = events[-1].turn_failed

@@ -416,7 +416,9 @@ class NewMessage(message.Message):
     device it is sent; it becomes the message's id.
     """
     parent_id: builtins.str
-    """The message it answers, for branches; empty: the newest message of the session."""
+    """The message it answers, for branches; empty: the newest message of the session, or the coming answer of
+    its last open turn.
+    """
     busy_policy: BusyPolicy.ValueType
     """What to do while another turn of the session is open."""
     placement: message_pb2.Placement.ValueType

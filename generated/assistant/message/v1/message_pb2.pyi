@@ -203,7 +203,10 @@ class Message(message.Message):
     turn_id: builtins.str
     """The turn that it opened (a person's) or closed (the agent's). Empty for an imported answer."""
     parent_id: builtins.str
-    """The message before it on its branch; empty for the first one of a session."""
+    """The message before it on its branch; empty for the first one of a session. A message that was sent while
+    a turn was open names the answer which that turn will have; if the turn ends without one, what came
+    before is the message of that turn.
+    """
     role: Role.ValueType
     """Who speaks."""
     sequence: builtins.int
