@@ -31,7 +31,7 @@ INTERNAL = {
     "MediaService": {"ClaimMedia", "ReleaseMedia", "EraseOwner", "ExportOwner", "WriteBackup", "ReadBackup"},
 }
 ROOMS = {"GenerationService": "llm", "MediaService": "media", "KnowledgeService": "media"}
-LONG = {"AnalyzeImage", "Transcribe"}
+LONG = {"AnalyzeImage", "Transcribe", "FinishTranscription"}
 OPEN = {
     "Register": "/v1/auth:register",
     "Login": "/v1/auth:login",
