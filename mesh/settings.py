@@ -59,8 +59,10 @@ class MeshSettings(Settings):
     trusted_hops: int = Field(
         default=0, ge=0, le=16, description="Proxies of yours in front, each adding an X-Forwarded-For entry."
     )
-    rate_per_second: int = Field(default=2000, ge=1, description="Calls a second the edge lets in, in all.")
-    rate_burst: int = Field(default=5000, ge=1, description="Calls the edge lets in at once.")
+    rate_per_second: int = Field(
+        default=2000, ge=1, description="Calls a second the edge takes from one address."
+    )
+    rate_burst: int = Field(default=5000, ge=1, description="Calls the edge takes from one address at once.")
     reflection: bool | None = Field(
         default=None,
         description="Whether signed-in callers may read the contract by reflection; not set: on loopback only.",

@@ -16,7 +16,7 @@ PATH="$bin:$PATH" "$python" -m grpc_tools.protoc -Iprotos -Iprotos/vendor \
 # The details of errors travel as Any: JSON needs their types in the set too.
 "$python" -m grpc_tools.protoc -Iprotos -Iprotos/vendor \
   --include_imports --descriptor_set_out="$out/descriptors.binpb" \
-  "${ours[@]}" protos/vendor/google/rpc/error_details.proto
+  "${ours[@]}" google/rpc/error_details.proto  # by its own name, which imports use
 "$python" -m grpc_tools.protoc -Iprotos/vendor --python_out="$out" --pyi_out="$out" buf/validate/validate.proto
 # Files without a service get an empty _pb2_grpc module: not needed.
 find "$out" -name '*_pb2_grpc.py' -print0 | while IFS= read -r -d '' stub; do

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from chassis.keys import KeySet, to_jwk
 from chassis.testing import socket_directory
 from chassis.tokens import Signer
 from tests.edge import proxy
+from tests.edge.calls import WEB
 from tests.edge.rooms import Seen, rooms
 
 KEY_ID = "key-1"
@@ -91,3 +95,20 @@ async def channel(mesh: Mesh) -> AsyncIterator[grpc.aio.Channel]:
     options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{mesh.edge.port}", options) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def web_client() -> None:
+    """The grpc-web client, installed from its lock file and generated from the contract."""
+    if not (WEB / "node_modules" / ".package-lock.json").exists():
+        _run("npm", "ci", "--ignore-scripts")
+    contract = hashlib.sha256(proxy.DESCRIPTORS.read_bytes()).hexdigest()
+    stamp = WEB / "gen" / "contract"
+    if not stamp.exists() or stamp.read_text() != contract:  # generating takes 10 s
+        _run(str(Path(sys.executable).parent / "buf"), "generate")
+        stamp.write_text(contract)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import re
 import socket
 import subprocess
 import time
@@ -15,11 +14,12 @@ from pathlib import Path
 
 import httpx
 
+from mesh import edge
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "envoy" / "envoy.yaml"
 DESCRIPTORS = REPOSITORY / "generated" / "descriptors.binpb"
 ORIGIN = "https://app.example"
-_PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 
 
 def program() -> Path:
@@ -35,8 +35,8 @@ def free_port() -> int:
 
 
 def render(values: Mapping[str, str]) -> str:
-    """The configuration with its places filled. Raises KeyError for a place without a value."""
-    return _PLACE.sub(lambda place: values[place[1]], CONFIG.read_text("utf-8"))
+    """The configuration with its places filled, as `mesh up` fills it."""
+    return edge.render(CONFIG.read_text("utf-8"), values)
 
 
 def local_values(folder: Path, port: int) -> dict[str, str]:
@@ -51,8 +51,9 @@ def local_values(folder: Path, port: int) -> dict[str, str]:
         "DISCOVERY": "STATIC",
         **{f"ADDRESS_{name.upper()}": address for name, address in pipe.items()},
         "DESCRIPTORS": str(DESCRIPTORS),
-        "JWKS_FILE": str(folder / "keys" / "users.jwks"),
-        "JWKS_DIRECTORY": str(folder / "keys"),
+        "JWKS_FOLDER": str(folder / "keys"),
+        "JWKS_PATH": "users.jwks",
+        "JWKS_CACHE": "5s",
         "WEB_ROOT": str(REPOSITORY / "envoy" / "web"),
         "ADMIN_SOCKET": str(folder / "admin.sock"),
         "ORIGINS": json.dumps([{"exact": ORIGIN}]),
@@ -100,10 +101,12 @@ def envoy(folder: Path, values: Mapping[str, str], *, name: str = "envoy") -> It
     command += ["--log-level", "warning", "--component-log-level", "misc:error", "--drain-time-s", "1"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
-    edge = Edge(port=int(values["MESH_PORT"]), process=process, admin=Path(values["ADMIN_SOCKET"]), log=log)
+    running = Edge(
+        port=int(values["MESH_PORT"]), process=process, admin=Path(values["ADMIN_SOCKET"]), log=log
+    )
     try:
-        _wait_until_ready(edge)
-        yield edge
+        _wait_until_ready(running)
+        yield running
     finally:
         process.terminate()
         try:

@@ -7,11 +7,13 @@ boundary, with NOT_SERVED and the room's own domain, so that a test sees how far
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +75,15 @@ def _delta(sequence: int, text: str) -> chat_pb2.ChatEvent:
     )
 
 
-def _context(seen: Seen) -> Mapping[str, Behaviour]:
+def _context(seen: Seen, keys: KeySet) -> Mapping[str, Behaviour]:
     async def get_server_info(request: Any, context: Any) -> Any:
         seen.note(context)
         return identity_pb2.GetServerInfoResponse(server_name="edge test", version="0.1.0")
 
     async def get_jwks(request: Any, context: Any) -> Any:
-        return httpbody_pb2.HttpBody(content_type="application/json", data=b'{"keys":[]}')
+        return httpbody_pb2.HttpBody(
+            content_type="application/json", data=json.dumps({"keys": keys.to_jwks()}).encode()
+        )
 
     async def get_session(request: Any, context: Any) -> Any:
         seen.note(context)
@@ -129,14 +133,14 @@ def _context(seen: Seen) -> Mapping[str, Behaviour]:
     }
 
 
-def _llm(seen: Seen) -> Mapping[str, Behaviour]:
+def _llm(seen: Seen, keys: KeySet) -> Mapping[str, Behaviour]:
     async def get_model(request: Any, context: Any) -> Any:
         return generation_pb2.GetModelResponse(model=generation_pb2.Model(name=request.model))
 
     return {"generation.v1.GenerationService.GetModel": get_model}
 
 
-def _media(seen: Seen) -> Mapping[str, Behaviour]:
+def _media(seen: Seen, keys: KeySet) -> Mapping[str, Behaviour]:
     async def upload(requests: AsyncIterator[Any], context: Any) -> Any:
         size = sum([len(request.chunk) async for request in requests])
         return media_pb2.UploadMediaResponse(media=media_pb2.Media(id="m1", size=size))
@@ -150,7 +154,7 @@ def _media(seen: Seen) -> Mapping[str, Behaviour]:
     }
 
 
-_ROOMS: Mapping[str, Callable[[Seen], Mapping[str, Behaviour]]] = {
+_ROOMS: Mapping[str, Callable[[Seen, KeySet], Mapping[str, Behaviour]]] = {
     "context": _context,
     "llm": _llm,
     "media": _media,
@@ -203,7 +207,7 @@ async def _serve(folder: Path, keys: KeySet, descriptors: bytes, seen: Seen, sta
     verifier = Verifier(keys, "assistant.mesh", "mesh", USER_TOKEN, clock)
     authenticator = Authenticator(verifier, None, Revocations(clock, patience=None), clock)
     for room, make in _ROOMS.items():
-        behaviours = make(seen)
+        behaviours = make(seen, keys)
         boundary = Boundary(policies=_policies(behaviours), authenticator=authenticator, domain=domain(room))
         await stack.enter_async_context(
             serving(
@@ -223,12 +227,12 @@ def rooms(folder: Path, keys: KeySet, descriptors: bytes) -> Iterator[Seen]:
     """Serve context, llm and media on ``<folder>/<room>.sock`` while the block runs."""
     seen = Seen()
     started = threading.Event()
-    stop: list[Callable[[], None]] = []
+    stop: list[Callable[[], object]] = []
 
     async def main() -> None:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(ended.set))
+        stop.append(partial(loop.call_soon_threadsafe, ended.set))
         async with AsyncExitStack() as stack:
             await _serve(folder, keys, descriptors, seen, stack)
             started.set()
