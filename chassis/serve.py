@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
@@ -26,6 +27,7 @@ Drain: TypeAlias = Callable[[], Awaitable[None]]
 PUBLIC_MESSAGE = 4 * 1024 * 1024
 INTERNAL_MESSAGE = 16 * 1024 * 1024
 _MINUTE_MS = 60_000
+_SWITCH_SECONDS = 0.0005  # the database's thread waits that long for the interpreter, not Python's 5 ms
 
 
 def _options(max_message: int) -> list[tuple[str, int]]:
@@ -153,5 +155,6 @@ async def run_until_signal(
 
 def main(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a room's program on uvloop."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(program())

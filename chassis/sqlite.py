@@ -22,7 +22,7 @@ from chassis.database import ConstraintFailed, DatabaseInUse, DatabaseMetrics, E
 from chassis.errors import StoreUnavailable
 from chassis.migrations import Migration, bring_forward
 from chassis.tasks import Tasks
-from chassis.writer import Done, Failed, Outcome, UnitFactory, Writer
+from chassis.writer import Done, Failed, Outcome, Reads, UnitFactory, Writer
 
 T = TypeVar("T")
 
@@ -62,10 +62,10 @@ class UnitConnection(aiosqlite.Connection):
         outcomes: Sequence[Outcome] = await self._execute(_commit_batch, self._live(), units)  # type: ignore[no-untyped-call]
         return outcomes
 
-    async def run_read(self, unit: Callable[[], Unit[T]]) -> T:
-        """Run one unit between batches, unable to write."""
-        result: T = await self._execute(_read, self._live(), unit)  # type: ignore[no-untyped-call]
-        return result
+    async def read_batch(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
+        """Run units between batches of writes, unable to write."""
+        outcomes: Sequence[Outcome] = await self._execute(_read_batch, self._live(), units)  # type: ignore[no-untyped-call]
+        return outcomes
 
     def stop(self) -> asyncio.Future[Any] | None:
         """End the thread. The future is kept: one that failed to open stops without waiting for it."""
@@ -83,9 +83,10 @@ class SqliteDatabase:
 
     engine: Engine = "sqlite"
 
-    def __init__(self, connection: UnitConnection, writer: Writer, clock: Clock) -> None:
+    def __init__(self, connection: UnitConnection, writer: Writer, reads: Reads, clock: Clock) -> None:
         self._connection = connection
         self._writer = writer
+        self._reads = reads
         self._clock = clock
 
     async def write(
@@ -96,7 +97,7 @@ class SqliteDatabase:
 
     async def read(self, unit: Callable[[], Unit[T]]) -> T:
         """See `Database.read`."""
-        return await self._connection.run_read(unit)
+        return await self._reads.submit(unit)
 
     async def migrate(self, migrations: Sequence[Migration]) -> None:
         """See `Database.migrate`."""
@@ -128,9 +129,11 @@ async def connect(
     async with _opened(connection), Tasks() as tasks:
         writer = Writer(connection.commit_batch, clock)
         loop = tasks.spawn("database writer", writer.run())
+        reads = Reads(connection.read_batch, tasks)
         try:
-            yield SqliteDatabase(connection, writer, clock)
+            yield SqliteDatabase(connection, writer, reads, clock)
         finally:
+            reads.close()
             writer.close()
             await loop
 
@@ -202,12 +205,19 @@ def _savepoint(connection: sqlite3.Connection, unit: UnitFactory) -> Outcome:
     return Done(value)
 
 
-def _read(connection: sqlite3.Connection, unit: Callable[[], Unit[T]]) -> T:
+def _read_batch(connection: sqlite3.Connection, units: Sequence[UnitFactory]) -> list[Outcome]:
     connection.execute("PRAGMA query_only = ON")
     try:
-        return _advance(connection, unit())
+        return [_read(connection, unit) for unit in units]
     finally:
         connection.execute("PRAGMA query_only = OFF")
+
+
+def _read(connection: sqlite3.Connection, unit: UnitFactory) -> Outcome:
+    try:
+        return Done(_advance(connection, unit()))
+    except Exception as error:  # noqa: BLE001 - it is raised again where the unit was submitted
+        return Failed(error)
 
 
 def _advance(connection: sqlite3.Connection, unit: Unit[T]) -> T:

@@ -11,6 +11,7 @@ from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import DatabaseMetrics, Unit
 from chassis.errors import StoreUnavailable
+from chassis.tasks import Tasks
 
 log = telemetry.logger(__name__)
 T = TypeVar("T")
@@ -131,6 +132,49 @@ class Writer:
             last_commit_seconds=self._last,
             longest_commit_seconds=self._longest,
         )
+
+
+class Reads:
+    """Runs reads that wait together in one go: handing work to a thread costs more than most reads do."""
+
+    def __init__(self, perform: Commit, tasks: Tasks) -> None:
+        self._perform = perform
+        self._tasks = tasks
+        self._waiting: list[_Job] = []
+        self._busy = False
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._closed = True
+
+    async def submit(self, unit: Callable[[], Unit[T]]) -> T:
+        """The unit's result; raises what it raised, or StoreUnavailable."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Job("", unit, None, future))
+        if not self._busy:
+            self._busy = True
+            self._tasks.spawn("database reads", self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while jobs := [job for job in self._waiting if not job.future.done()]:
+                self._waiting = []
+                try:
+                    outcomes = await self._perform([job.unit for job in jobs])
+                except asyncio.CancelledError:
+                    _fail_all([*jobs, *self._waiting], StoreUnavailable("the store was closed"))
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it was, whoever waits must hear of it
+                    _fail_all(jobs, error)
+                    continue
+                for job, outcome in zip(jobs, outcomes, strict=True):
+                    _resume(job, outcome)
+        finally:
+            self._busy = False
 
 
 def _announce(job: _Job, outcome: Outcome) -> None:

@@ -102,9 +102,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     codec = ChatCodec(foundation.mesh.log_epoch)
     journal = Journal(codec)
     turns = Turns(journal, codec)
-    readers = Readers(
-        database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account
-    )
+    readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     claims = Claims(journal, ids.uuid())
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE

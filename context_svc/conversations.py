@@ -6,7 +6,7 @@ The doors (gRPC, grpc-web, JSON, later MCP) decode what they get, call here, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
@@ -18,10 +18,10 @@ from chassis.errors import InvalidRequest, ServiceError, Violation
 from chassis.tasks import Tasks
 from context_svc.acknowledgements import acknowledge
 from context_svc.errors import CursorAhead, FrameUnexpected
-from context_svc.journal import ENDINGS, Entry, entries_after
+from context_svc.journal import ENDINGS, Entry, Kind, entries_after
 from context_svc.messages import require_session
 from context_svc.readers import Beat, Closed, CloseReason, Cursor, Frame, Reader, Readers, Refused
-from context_svc.runs import Runs
+from context_svc.runs import Material, Runs
 from context_svc.schedule import Schedule
 from context_svc.turns import Accepted, Cancelled, Submission, Turns, TurnState
 
@@ -103,15 +103,17 @@ class Conversations:
         self._clock = clock
         self._log_epoch = log_epoch
 
-    async def accept(self, submission: Submission) -> Accepted:
-        """Store a message, durable on return, or find its turn. Raises what `Turns.accept` raises."""
-
-        def unit() -> Unit[Accepted]:
-            return self._turns.accept(
-                submission, turn_id=ids.uuid(), answer_id=ids.uuid(), now_us=self._clock.now_us()
-            )
-
-        accepted = await self._once(submission.session_id, unit)
+    async def accept(self, submission: Submission, reader: Reader | None = None) -> Accepted:
+        """Store a message, durable on return, or find its turn; a new one is claimed in the same commit when
+        its session is free. `reader` follows the session from there on. Raises what `Turns.accept` raises.
+        """
+        place = self._schedule.place(submission.session_id, submission.account_id)
+        try:
+            accepted, material = await self._once(submission, reader, wanted=place is not None)
+        except BaseException:
+            self._schedule.give_back(place)
+            raise
+        self._schedule.start(place, material)
         if not accepted.joined:
             self._schedule.wake(submission.session_id, submission.account_id)
         for turn_id in accepted.interrupted.running if accepted.interrupted else ():
@@ -120,10 +122,15 @@ class Conversations:
 
     async def send(self, user: User, submission: Submission, *, follow: bool) -> AsyncIterator[Frame]:
         """Accept a message, then (to `follow`) everything of its turn up to its last event."""
-        accepted = await self.accept(submission)
-        yield accepted.entry
-        if follow:
-            async for frame in self._turn(user, accepted):
+        if not follow:
+            yield (await self.accept(submission)).entry
+            return
+        with self._readers.reader(user) as reader:
+            accepted = await self.accept(submission, reader)
+            yield accepted.entry
+            if accepted.joined:
+                self._readers.follow_known(reader, submission.session_id, accepted.entry.sequence)
+            async for frame in _of_turn(reader, accepted.turn_id):
                 yield frame
 
     async def events(
@@ -196,29 +203,34 @@ class Conversations:
 
         return await self._database.write(order[0].session_id, unit)
 
-    async def _once(self, session_id: str, unit: Callable[[], Unit[Accepted]]) -> Accepted:
+    async def _once(
+        self, submission: Submission, reader: Reader | None, *, wanted: bool
+    ) -> tuple[Accepted, Material | None]:
+        def unit() -> Unit[tuple[Accepted, Material | None]]:
+            now_us = self._clock.now_us()
+            accepted = yield from self._turns.accept(
+                submission, turn_id=ids.uuid(), answer_id=ids.uuid(), now_us=now_us
+            )
+            if accepted.joined or not wanted:
+                return accepted, None
+            return accepted, (yield from self._schedule.take(submission.session_id, now_us))
+
+        def announce(done: tuple[Accepted, Material | None]) -> None:
+            self._announce(done[0], reader)
+
         try:
-            return await self._database.write(session_id, unit, committed=self._announce)
-        except ConstraintFailed:  # another replica stored the same id in the same moment
-            return await self._database.write(session_id, unit, committed=self._announce)
+            return await self._database.write(submission.session_id, unit, committed=announce)
+        except ConstraintFailed:  # another replica stored the same id, or claimed a turn, in the same moment
+            return await self._database.write(submission.session_id, unit, committed=announce)
 
-    def _announce(self, accepted: Accepted) -> None:
-        if not accepted.joined:
-            also = accepted.interrupted.entries if accepted.interrupted else ()
-            self._readers.publish((accepted.entry, *also))
-
-    async def _turn(self, user: User, accepted: Accepted) -> AsyncIterator[Frame]:
-        with self._readers.reader(user) as reader:
-            self._readers.follow_known(reader, accepted.entry.session_id, accepted.entry.sequence)
-            opening = True
-            async for frame in reader.frames():
-                if isinstance(frame, Entry) and frame.turn_id != accepted.turn_id:
-                    continue
-                if not (opening and isinstance(frame, Beat)):
-                    yield frame
-                opening = False
-                if isinstance(frame, Entry) and frame.kind in ENDINGS:
-                    return
+    def _announce(self, accepted: Accepted, reader: Reader | None) -> None:
+        if accepted.joined:
+            return
+        entry = accepted.entry
+        if reader is not None and not reader.follows(entry.session_id):
+            self._readers.follow_known(reader, entry.session_id, entry.sequence - 1, to_the_end=False)
+        also = accepted.interrupted.entries if accepted.interrupted else ()
+        self._readers.publish((entry, *also))
 
     async def _page(self, account_id: str, cursor: Cursor, limit: int) -> EventPage:
         sequence = cursor.sequence if cursor.log_epoch in ("", self._log_epoch) else 0
@@ -251,7 +263,7 @@ class Conversations:
                 for cursor in cursors:
                     await self._readers.follow(hearing.reader, cursor)
             case Said(submission):
-                accepted = await self.accept(submission)
+                accepted = await self.accept(submission, hearing.reader)
                 hearing.open_turns.add(accepted.turn_id)
                 if not hearing.reader.follows(submission.session_id):
                     self._readers.follow_known(
@@ -296,6 +308,19 @@ class _Hearing:
     def _close_when_done(self) -> None:
         if self._silent and not self.open_turns:
             self.reader.close(CloseReason.DONE)
+
+
+async def _of_turn(reader: Reader, turn_id: str) -> AsyncIterator[Frame]:
+    """The frames of one turn after its TurnAccepted, up to its last event."""
+    opening = True
+    async for frame in reader.frames():
+        if isinstance(frame, Entry) and (frame.turn_id != turn_id or frame.kind == Kind.TURN_ACCEPTED):
+            continue
+        if not (opening and isinstance(frame, Beat)):
+            yield frame
+        opening = False
+        if isinstance(frame, Entry) and frame.kind in ENDINGS:
+            return
 
 
 async def _first_entry(reader: Reader, within: float) -> None:

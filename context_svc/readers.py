@@ -257,10 +257,15 @@ class Readers:
             raise CursorAhead(metadata={"last_sequence": str(last)})
         self.follow_known(reader, cursor.session_id, sequence)
 
-    def follow_known(self, reader: Reader, session_id: str, sequence: int) -> None:
-        """Let a reader follow a session that is known to be its account's and to reach `sequence`."""
+    def follow_known(
+        self, reader: Reader, session_id: str, sequence: int, *, to_the_end: bool = True
+    ) -> None:
+        """Let a reader follow a session that is known to be its account's and to reach `sequence`.
+
+        `to_the_end=False` promises that everything after `sequence` is still to be published.
+        """
         self._of_session.setdefault(session_id, set()).add(reader)
-        reader.follow(session_id, sequence)
+        reader.follow(session_id, sequence, to_the_end=to_the_end)
 
     def publish(self, entries: Iterable[Entry]) -> None:
         """Hand committed entries to everyone who reads their session."""

@@ -172,13 +172,14 @@ class Runs:
             running.device_id = device_id
             running.stop.set()
 
-    async def perform(self, claim: Claim) -> bool:
-        """Run a turn to its end. False: its end could not be stored and `bury` must be tried later."""
+    async def perform(self, material: Material) -> bool:
+        """Run a claimed turn to its end. False: its end could not be stored; `bury` must be tried later."""
+        claim = material.claim
         running = self._running[claim.turn_id] = _Running()
         if claim.cancel_device is not None:
             self.stop(claim.turn_id, claim.cancel_device)
         try:
-            await self._perform(claim, running)
+            await self._perform(material, running)
         except ClaimLost:
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
         except StoreUnavailable as error:
@@ -208,7 +209,8 @@ class Runs:
                 committed=self._publish,
             )
 
-    async def _perform(self, claim: Claim, running: _Running) -> None:
+    async def _perform(self, material: Material, running: _Running) -> None:
+        claim = material.claim
         pen = TurnLog(
             claim=claim,
             claims=self._claims,
@@ -220,7 +222,7 @@ class Runs:
         receipt: list[bytes] = []
         async with Tasks() as tasks:
             writing = tasks.spawn("write a turn", pen.write())
-            telling = tasks.spawn("run a turn", self._stream(claim, running, pen, receipt))
+            telling = tasks.spawn("run a turn", self._stream(material, running, pen, receipt))
             await asyncio.wait({writing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()  # it ends early only by a fault
@@ -241,8 +243,9 @@ class Runs:
             case _:
                 return self._broken(running, pen, "INTERNAL", "Something went wrong.")
 
-    async def _stream(self, claim: Claim, running: _Running, pen: TurnLog, receipt: list[bytes]) -> Over:
-        material = await self._database.read(lambda: gather(claim, self._clock.now_us()))
+    async def _stream(
+        self, material: Material, running: _Running, pen: TurnLog, receipt: list[bytes]
+    ) -> Over:
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(SILENCE) as patience,
@@ -255,7 +258,7 @@ class Runs:
                     patience.reschedule(loop.time() + SILENCE)
                 if isinstance(frame, Over):
                     return frame
-                self._note(claim, frame, pen, receipt)
+                self._note(material.claim, frame, pen, receipt)
                 await pen.room()
         return self._broken(running, pen, "PEER_UNAVAILABLE", "The assistant broke off.")
 

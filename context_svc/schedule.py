@@ -9,20 +9,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from chassis import telemetry
 from chassis.clock import Clock
-from chassis.database import ConstraintFailed, Database
+from chassis.database import ConstraintFailed, Database, Unit
 from chassis.errors import StoreUnavailable
 from chassis.tasks import Tasks
 from context_svc import claims as claiming
 from context_svc.claims import Claim, Claims
-from context_svc.runs import Runs
+from context_svc.runs import Material, Runs, gather
 
 log = telemetry.logger(__name__)
 
 RENEWAL = 2.0  # seconds
 LOOK_AROUND = 1.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A session kept free, and one of its account's places, for a turn that is about to be claimed."""
+
+    session_id: str
+    account_id: str
+
+
+@dataclass(slots=True)
+class _Places:
+    """How many turns of one account run here. `left` is set, and replaced, when one ends."""
+
+    limit: int
+    used: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def full(self) -> bool:
+        return self.used >= self.limit
 
 
 class Schedule:
@@ -36,7 +58,7 @@ class Schedule:
         self._runs = runs
         self._clock = clock
         self._running_per_account = running_per_account
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._accounts: dict[str, _Places] = {}
         self._taken: dict[str, bool] = {}  # sessions at work here; True: woken since it last looked
         self._unended: dict[str, Claim] = {}
         self._tasks = Tasks()
@@ -51,6 +73,38 @@ class Schedule:
             return
         self._taken[session_id] = True
         self._tasks.spawn("run a session's turns", self._work(session_id, account_id))
+
+    def place(self, session_id: str, account_id: str) -> Place | None:
+        """Keep the session and one of the account's places, if both are free: for a turn about to be claimed.
+
+        It must be given to `start` or `give_back`.
+        """
+        places = self._places_of(account_id)
+        if self._draining or session_id in self._taken or places.full:
+            return None
+        self._taken[session_id] = False
+        places.used += 1
+        return Place(session_id=session_id, account_id=account_id)
+
+    def give_back(self, place: Place | None) -> None:
+        """Nothing was claimed for this place."""
+        self.start(place, None)
+
+    def start(self, place: Place | None, material: Material | None) -> None:
+        """Run what was claimed for this place, then whatever else its session has."""
+        if place is None:
+            return
+        if material is None:
+            self._leave(place.account_id)
+            if self._taken.pop(place.session_id):
+                self.wake(place.session_id, place.account_id)
+            return
+        self._tasks.spawn("run a session's turns", self._begin(place, material))
+
+    def take(self, session_id: str, now_us: int) -> Unit[Material | None]:
+        """Part of a unit: claim the session's oldest queued turn, if it may run, with all it is run with."""
+        claim = yield from self._claims.take(session_id, now_us)
+        return None if claim is None else (yield from gather(claim, now_us))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -76,36 +130,64 @@ class Schedule:
         except TimeoutError:
             log.warning("turns were cut off", turns=len(self._taken))
 
+    async def _begin(self, place: Place, material: Material) -> None:
+        self._taken[place.session_id] = True
+        try:
+            try:
+                await self._perform(material)
+            finally:
+                self._leave(place.account_id)
+            await self._drained_of(place.session_id, place.account_id)
+        finally:
+            del self._taken[place.session_id]
+
     async def _work(self, session_id: str, account_id: str) -> None:
         try:
-            while self._taken[session_id] and not self._draining:
-                self._taken[session_id] = False
-                async with self._place(account_id):
-                    claim = await self._take(session_id)
-                    if claim is not None:
-                        self._taken[session_id] = True
-                        await self._perform(claim)
-        except StoreUnavailable as error:
-            log.warning("no turn could be claimed", error=error)
+            await self._drained_of(session_id, account_id)
         finally:
             del self._taken[session_id]
 
-    async def _take(self, session_id: str) -> Claim | None:
+    async def _drained_of(self, session_id: str, account_id: str) -> None:
+        """Run the session's turns until it has none that may run."""
+        while self._taken[session_id] and not self._draining:
+            self._taken[session_id] = False
+            await self._enter(account_id)
+            try:
+                if (material := await self._next(session_id)) is not None:
+                    self._taken[session_id] = True
+                    await self._perform(material)
+            except StoreUnavailable as error:
+                log.warning("no turn could be claimed", error=error)
+                return
+            finally:
+                self._leave(account_id)
+
+    async def _next(self, session_id: str) -> Material | None:
         if self._draining:
             return None
         try:
-            return await self._database.write(
-                session_id, lambda: self._claims.take(session_id, self._clock.now_us())
-            )
+            return await self._database.write(session_id, lambda: self.take(session_id, self._clock.now_us()))
         except ConstraintFailed:  # another replica was faster
             return None
 
-    async def _perform(self, claim: Claim) -> None:
-        if not await self._runs.perform(claim):
-            self._unended[claim.turn_id] = claim
+    async def _perform(self, material: Material) -> None:
+        if not await self._runs.perform(material):
+            self._unended[material.claim.turn_id] = material.claim
 
-    def _place(self, account_id: str) -> asyncio.Semaphore:
-        return self._places.setdefault(account_id, asyncio.Semaphore(self._running_per_account))
+    def _places_of(self, account_id: str) -> _Places:
+        return self._accounts.setdefault(account_id, _Places(self._running_per_account))
+
+    async def _enter(self, account_id: str) -> None:
+        places = self._places_of(account_id)
+        while places.full:
+            await places.left.wait()
+        places.used += 1
+
+    def _leave(self, account_id: str) -> None:
+        places = self._places_of(account_id)
+        places.used -= 1
+        places.left.set()
+        places.left = asyncio.Event()
 
     async def _every(self, seconds: float, act: object) -> None:
         while True:

@@ -47,13 +47,22 @@ class Screen:
 
     def __init__(self, console: Console, names: tuple[str, ...]) -> None:
         self._console = console
-        self._width = max(map(len, names), default=0)
-        self._styles = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+        width = max(map(len, names), default=0)
+        self._prefixes = {
+            name: self._rendered(f"{name:<{width}} │ ", _COLOURS[index % len(_COLOURS)])
+            for index, name in enumerate(names)
+        }
 
     def write(self, name: str, line: str) -> None:
-        """Print one line."""
-        prefix = (f"{name:<{self._width}} │ ", self._styles.get(name, "white"))
-        self._console.print(Text.assemble(prefix, line), soft_wrap=True)
+        """Print one line; straight to the file, because there may be thousands each second."""
+        prefix = self._prefixes.get(name) or f"{name} │ "
+        self._console.file.write(f"{prefix}{line}\n")
+        self._console.file.flush()
+
+    def _rendered(self, text: str, style: str) -> str:
+        with self._console.capture() as captured:
+            self._console.print(Text(text, style), end="", soft_wrap=True)
+        return captured.get()
 
 
 class RotatingFile:
