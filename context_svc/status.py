@@ -9,13 +9,13 @@ from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import StoreUnavailable
-from context_svc.access import ROOMS_WITH_FEED
 from context_svc.accounts import Accounts
 from context_svc.meta import Mesh
 from context_svc.revocations import Feed, Watcher
 from context_svc.turns import TurnState
 
 ROOM = "context_svc"
+_NEED_FEED = frozenset({"llm", "media"})  # the rooms that people call
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class RoomSeen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """What `mesh status` begins with. Healthy: this room serves and every other one holds the feed."""
+    """What `mesh status` begins with. Healthy: this room serves and those that people call hold the feed."""
 
     version: str
     healthy: bool
@@ -66,7 +66,7 @@ class StatusBoard:
         watchers = self._feed.watchers()
         return Status(
             version=self._version,
-            healthy=store and {each.room for each in watchers} >= ROOMS_WITH_FEED,
+            healthy=store and {each.room for each in watchers} >= _NEED_FEED,
             rooms=(self._self(store, now_us), *(_seen(each, now_us) for each in watchers)),
             setup_needed=not await self._accounts.exist(),
             turns=await self._database.read(_count_open_turns),

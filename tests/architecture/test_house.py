@@ -105,9 +105,8 @@ def test_generated_messages_stay_at_the_edge_of_a_room() -> None:
         if path.parts[len(ROOT.parts)] == "chassis" or parts & PROTO_PLACES:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            imported = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-            if imported.startswith("assistant."):
-                found.append(f"{name(path)}:{node.lineno} {imported}")
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("assistant."):
+                found.append(f"{name(path)}:{node.lineno} {node.module}")
     assert not found
 
 
