@@ -35,7 +35,7 @@ class Tasks:
         return len(self._running)
 
     async def aclose(self) -> None:
-        """Cancel every task and wait until each has ended; one that missed it is cancelled again. Safe to call twice."""
+        """Cancel every task and wait until each has ended; one that missed it is told again. Safe to call twice."""
         self._closed = True
         while self._running:
             for task in self._running:
