@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -90,6 +90,7 @@ class Conversation:
 
     journal: sessions.Journal
     turns: sessions.Turns
+    open_streams: Callable[[], int]
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -147,6 +148,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=log,
                 turns=log,
+                open_streams=lambda: len(readers),
                 services=(chat.register, agent.register),
                 drain=drain,
                 in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
@@ -247,6 +249,7 @@ async def _identity(
         feed=feed,
         mesh=foundation.mesh,
         version=program_version(),
+        open_streams=talk.open_streams,
     )
     listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chassis import ids
@@ -20,13 +20,14 @@ _NEED_FEED = frozenset({"llm", "media"})  # the rooms that people call
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomSeen:
-    """One process of a room. `serving` is None where that is not known. Times in microseconds since 1970."""
+    """One process of a room. What is None is not known here. Times in microseconds since 1970."""
 
     name: str
     instance: str
     version: str
     serving: bool | None
     parts: Mapping[str, bool]
+    open_streams: int | None
     start_us: int | None
     heard_us: int
 
@@ -48,8 +49,17 @@ class StatusBoard:
     """Answers GetStatus."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, accounts: Accounts, feed: Feed, mesh: Mesh, version: str
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        accounts: Accounts,
+        feed: Feed,
+        mesh: Mesh,
+        version: str,
+        open_streams: Callable[[], int],
     ) -> None:
+        self._open_streams = open_streams
         self._database = database
         self._clock = clock
         self._accounts = accounts
@@ -88,6 +98,7 @@ class StatusBoard:
             version=self._version,
             serving=store,
             parts={"database": store},
+            open_streams=self._open_streams(),
             start_us=self._start_us,
             heard_us=now_us,
         )
@@ -105,6 +116,7 @@ def _seen(watcher: Watcher, now_us: int) -> RoomSeen:
         version=watcher.version,
         serving=None,
         parts={},
+        open_streams=None,
         start_us=None,
         heard_us=now_us,
     )

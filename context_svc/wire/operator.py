@@ -40,6 +40,7 @@ def _room(seen: RoomSeen) -> pb.RoomStatus:
         instance_id=seen.instance,
         version=seen.version,
         health=_STATES[seen.serving],
+        open_streams=seen.open_streams,
         parts={name: _STATES[serving] for name, serving in seen.parts.items()},
         start_time=None if seen.start_us is None else timestamp(seen.start_us),
         heard_time=timestamp(seen.heard_us),
