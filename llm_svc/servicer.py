@@ -11,7 +11,8 @@ from assistant.generation.v1 import generation_pb2_grpc as rpc
 from chassis.errors import NotServed
 from llm_svc import wire
 from llm_svc.catalogue import Catalogue
-from llm_svc.steps import Event, Runs
+from llm_svc.events import Event
+from llm_svc.steps import Runs
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
 
