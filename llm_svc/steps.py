@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
@@ -67,9 +67,6 @@ class Cancel:
 Frame: TypeAlias = Start | Results | Cancel
 
 
-Send: TypeAlias = Callable[[Event], Awaitable[None]]
-
-
 class Runs:
     """Serves runs over the catalogue's models."""
 
@@ -77,10 +74,10 @@ class Runs:
         self._catalogue = catalogue
         self._clock = clock
 
-    async def serve(self, frames: AsyncIterator[Frame], send: Send) -> None:
-        """One run, from its Start to the end of its last step.
+    async def serve(self, frames: AsyncIterator[Frame]) -> AsyncGenerator[Event, None]:
+        """What one run tells, from its Start to the end of its last step.
 
-        Raises what refuses the run before a provider is asked; a failure after that is sent as StepFailed.
+        Raises what refuses the run before a provider is asked; a failure after that is told as StepFailed.
         """
         start = await anext(frames, None)
         if not isinstance(start, Start):
@@ -94,7 +91,7 @@ class Runs:
             running = tasks.spawn("generation", _Run(choice, request, line, tasks).perform(frames))
             running.add_done_callback(lambda _: line.close())
             while (event := await line.take()) is not None:
-                await send(event)
+                yield event
             await running
 
 

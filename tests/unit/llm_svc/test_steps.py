@@ -100,7 +100,8 @@ class Caller:
 
     async def run(self) -> list[Event]:
         async with asyncio.timeout(5):
-            await self._runs.serve(self._read(), self._keep)
+            async for event in self._runs.serve(self._read()):
+                self._keep(event)
         return self.events
 
     async def until(self, seen: Callable[[list[Event]], bool]) -> None:
@@ -113,7 +114,7 @@ class Caller:
         while (frame := await self._frames.get()) is not None:
             yield frame
 
-    async def _keep(self, event: Event) -> None:
+    def _keep(self, event: Event) -> None:
         self.events.append(event)
         self.changed.set()
 
