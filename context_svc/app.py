@@ -25,6 +25,7 @@ from context_svc.accounts import Accounts
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
@@ -136,14 +137,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             journal=journal, turns=turns, codec=codec, publish=readers.publish, stop=runs.stop, clock=clock
         )
         chat = ChatServicer(conversations, History(database, foundation.pages))
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages))
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=())
+        jobs = Jobs(database, clock, foundation.pages, timer.stop)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers))
 
         async def drain() -> None:
             await schedule.drain(TURNS_GRACE)
             readers.close_all(CloseReason.DRAINING)
 
-        async with schedule.running():
+        async with schedule.running(), timer.running():
             yield Conversation(
                 journal=log,
                 turns=log,

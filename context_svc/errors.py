@@ -210,3 +210,11 @@ class QueueFull(ServiceError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "QUOTA_EXCEEDED"
     message = "Too many messages wait in this session."
+
+
+class JobNotFound(ServiceError):
+    """The job id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "JOB_NOT_FOUND"
+    message = "No such job."
