@@ -134,7 +134,13 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             log_epoch=foundation.mesh.log_epoch,
         )
         log = SessionLog(
-            journal=journal, turns=turns, codec=codec, publish=readers.publish, stop=runs.stop, clock=clock
+            journal=journal,
+            turns=turns,
+            codec=codec,
+            publish=readers.publish,
+            stop=runs.stop,
+            close=readers.close_session,
+            clock=clock,
         )
         chat = ChatServicer(conversations, History(database, foundation.pages))
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=())

@@ -18,6 +18,7 @@ from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError, StoreUnavailable
 from chassis.tasks import Tasks
 from context_svc.claims import Answer, Claim, ClaimLost, Claims, Ending
+from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
 from context_svc.messages import Branch, branch
 from context_svc.turn_log import TurnLog
@@ -180,7 +181,7 @@ class Runs:
             self.stop(claim.turn_id, claim.cancel_device)
         try:
             await self._perform(material, running)
-        except ClaimLost:
+        except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
         except StoreUnavailable as error:
             log.error("a turn could not be stored", error=error, turn=claim.turn_id)
@@ -202,7 +203,7 @@ class Runs:
             explanation="The assistant was restarted while it answered.",
             retryable=True,
         )
-        with suppress(ClaimLost):  # another replica was faster
+        with suppress(ClaimLost, SessionNotFound):  # another replica was faster
             await self._database.write(
                 claim.session_id,
                 lambda: self._claims.end(claim, (), self._ending(claim, over, "", b""), now_us),

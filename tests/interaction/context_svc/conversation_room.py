@@ -34,6 +34,8 @@ from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
 from context_svc.servicer.chat import ChatServicer
+from context_svc.session_log import SessionLog
+from context_svc.sessions import Sessions
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.turn import Budget
@@ -138,6 +140,7 @@ class Room:
     runs: Runs
     database: Database
     claims: Claims
+    sessions: Sessions
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -192,7 +195,7 @@ async def room(
     async with serve_for_test(
         lambda server: turn_pb2_grpc.add_TurnServiceServicer_to_server(orchestrator, server),
         policies=TURN_POLICIES,
-        authenticator=Everyone(_caller()),
+        authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
         claims = Claims(journal, owner or ids.uuid())
@@ -215,10 +218,19 @@ async def room(
             clock=clock,
             log_epoch="epoch-1",
         )
+        log = SessionLog(
+            journal=journal,
+            turns=Turns(journal, codec),
+            codec=codec,
+            publish=readers.publish,
+            stop=runs.stop,
+            close=readers.close_session,
+            clock=clock,
+        )
         servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
         boundary = Boundary(
             policies=POLICIES,
-            authenticator=Everyone(_caller()),
+            authenticator=Everyone(caller()),
             domain="assistant.mesh",
             in_band=frozenset({f"/{_CHAT.full_name}/Chat"}),
         )
@@ -238,10 +250,11 @@ async def room(
                 runs=runs,
                 database=database,
                 claims=claims,
+                sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
             )
 
 
-def _caller() -> User:
+def caller() -> User:
     return User(account=ACCOUNT, sign_in="device-1", scopes=frozenset(), expires_at_us=2**60)
 
 
