@@ -212,6 +212,14 @@ class QueueFull(ServiceError):
     message = "Too many messages wait in this session."
 
 
+class SuggestionFailed(ServiceError):
+    """A background run of the model gave nothing that can be used."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "PROVIDER_GARBAGE"
+    message = "The model gave nothing usable."
+
+
 class JobNotFound(ServiceError):
     """The job id is unknown or belongs to someone else."""
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol, TypeAlias, assert_never
 
 from chassis import telemetry
@@ -82,6 +83,13 @@ class ReceiptEntry:
 Frame: TypeAlias = TextDelta | ReasoningDelta | Happened | Over | Alive | ReceiptEntry
 
 
+class Purpose(IntEnum):
+    """What a run is for. The contract's numbers."""
+
+    ANSWER = 1
+    TITLE = 3
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
     """What a turn is run with."""
@@ -90,6 +98,7 @@ class Material:
     branch: Branch
     settings: bytes
     time_us: int
+    purpose: Purpose = Purpose.ANSWER
 
 
 class TurnStream(Protocol):
