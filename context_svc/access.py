@@ -58,7 +58,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "UpdateSession": _USER,
         "ResumeSession": _USER,
         "EndSession": _USER,
-        "DeleteSession": _later(_USER),
+        "DeleteSession": _USER,
     },
     "assistant.context.v1.ContextService": {
         "GetContext": _later(_USER),
@@ -92,8 +92,8 @@ _SERVICES: dict[str, dict[str, Policy]] = {
     "assistant.agent.v1.AgentService": {
         "ListCapabilities": _USER,
         "ExecuteAction": _later(_STREAM),
-        "ListJobs": _later(_USER),
-        "CancelJob": _later(_USER),
+        "ListJobs": _USER,
+        "CancelJob": _USER,
     },
     "assistant.reminder.v1.ReminderService": {
         "CreateReminder": _later(_USER),

@@ -25,6 +25,7 @@ from context_svc.accounts import Accounts
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
@@ -51,9 +52,11 @@ from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.wire.chat import ChatCodec
+from context_svc.wire.session import is_private
 from context_svc.wire.turn import Budget
 
 ROOM = "context"
@@ -104,7 +107,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     journal = Journal(codec)
     turns = Turns(journal, codec)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid())
+    claims = Claims(journal, ids.uuid(), schedule_title)
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -134,17 +137,33 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             log_epoch=foundation.mesh.log_epoch,
         )
         log = SessionLog(
-            journal=journal, turns=turns, codec=codec, publish=readers.publish, stop=runs.stop, clock=clock
+            journal=journal,
+            turns=turns,
+            codec=codec,
+            publish=readers.publish,
+            stop=runs.stop,
+            close=readers.close_session,
+            clock=clock,
         )
         chat = ChatServicer(conversations, History(database, foundation.pages))
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages))
+        titles = Titles(
+            database=database,
+            clock=clock,
+            orchestrator=orchestrator,
+            journal=log,
+            idle=lambda: not len(runs),
+            is_private=is_private,
+        )
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles,))
+        jobs = Jobs(database, clock, foundation.pages, timer.stop)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers))
 
         async def drain() -> None:
             await schedule.drain(TURNS_GRACE)
             readers.close_all(CloseReason.DRAINING)
 
-        async with schedule.running():
+        async with schedule.running(), timer.running():
             yield Conversation(
                 journal=log,
                 turns=log,

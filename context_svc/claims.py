@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from chassis.database import Engine, Row, Statement, Unit
 from context_svc.journal import Draft, Entry, Journal, Payload
@@ -59,11 +60,19 @@ class Ending:
     receipt: bytes = b""
 
 
+class Afterwards(Protocol):
+    """What else belongs into the commit that ends a turn."""
+
+    def __call__(self, claim: Claim, state: TurnState, now_us: int, /) -> Unit[None]:
+        """Part of that unit; the turn is already in its last state."""
+
+
 class Claims:
     """The units that claim, extend and end runs."""
 
-    def __init__(self, journal: Journal, owner: str) -> None:
+    def __init__(self, journal: Journal, owner: str, afterwards: Afterwards | None = None) -> None:
         self._journal = journal
+        self._afterwards = afterwards
         self.owner = owner
 
     def take(self, session_id: str, now_us: int) -> Unit[Claim | None]:
@@ -106,6 +115,8 @@ class Claims:
                 "turn": claim.turn_id,
             },
         )
+        if self._afterwards is not None:
+            yield from self._afterwards(claim, ending.state, now_us)
         return entries
 
 

@@ -210,3 +210,19 @@ class QueueFull(ServiceError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "QUOTA_EXCEEDED"
     message = "Too many messages wait in this session."
+
+
+class SuggestionFailed(ServiceError):
+    """A background run of the model gave nothing that can be used."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "PROVIDER_GARBAGE"
+    message = "The model gave nothing usable."
+
+
+class JobNotFound(ServiceError):
+    """The job id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "JOB_NOT_FOUND"
+    message = "No such job."

@@ -102,6 +102,15 @@ class Reader:
             self._behind[session_id] = True
         self._wake.set()
 
+    def drop(self, session_id: str) -> None:
+        """Follow a session no more, and forget what waits of it."""
+        self._positions.pop(session_id, None)
+        self._behind.pop(session_id, None)
+        self._moved.discard(session_id)
+        kept = [item for item in self._outbox if isinstance(item, Refused) or item.session_id != session_id]
+        self._outbox = deque(kept)
+        self._bytes = sum(len(item.data) for item in kept if isinstance(item, Entry))
+
     @property
     def sessions(self) -> Iterable[str]:
         """The sessions that are followed."""
@@ -161,7 +170,7 @@ class Reader:
             for entry in page:
                 if self._advances(entry):
                     yield entry
-            if len(page) == PAGE:
+            if len(page) == PAGE and session_id in self._positions:
                 self._behind[session_id] = True
         self._behind.pop(session_id, None)
 
@@ -178,8 +187,8 @@ class Reader:
                 yield item
 
     def _advances(self, entry: Entry) -> bool:
-        if entry.sequence <= self._positions[entry.session_id]:
-            return False
+        if entry.sequence <= self._positions.get(entry.session_id, entry.sequence):
+            return False  # seen already, or of a session that is followed no more
         self._positions[entry.session_id] = entry.sequence
         self._moved.add(entry.session_id)
         return True
@@ -290,6 +299,12 @@ class Readers:
         for readers in list(self._of_account.values()):
             for reader in [each for each in readers if each.sign_in in sign_ins]:
                 reader.close(reason)
+
+    def close_session(self, session_id: str) -> None:
+        """The session was deleted: end every stream that follows it; their other sessions can be resumed."""
+        for reader in self._of_session.pop(session_id, set()):
+            reader.drop(session_id)
+            reader.close(CloseReason.DELETED)
 
     def _forget(self, reader: Reader) -> None:
         for session_id in reader.sessions:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol, TypeAlias, assert_never
 
 from chassis import telemetry
@@ -18,6 +19,7 @@ from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError, StoreUnavailable
 from chassis.tasks import Tasks
 from context_svc.claims import Answer, Claim, ClaimLost, Claims, Ending
+from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
 from context_svc.messages import Branch, branch
 from context_svc.turn_log import TurnLog
@@ -81,6 +83,13 @@ class ReceiptEntry:
 Frame: TypeAlias = TextDelta | ReasoningDelta | Happened | Over | Alive | ReceiptEntry
 
 
+class Purpose(IntEnum):
+    """What a run is for. The contract's numbers."""
+
+    ANSWER = 1
+    TITLE = 3
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
     """What a turn is run with."""
@@ -89,6 +98,7 @@ class Material:
     branch: Branch
     settings: bytes
     time_us: int
+    purpose: Purpose = Purpose.ANSWER
 
 
 class TurnStream(Protocol):
@@ -180,7 +190,7 @@ class Runs:
             self.stop(claim.turn_id, claim.cancel_device)
         try:
             await self._perform(material, running)
-        except ClaimLost:
+        except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
         except StoreUnavailable as error:
             log.error("a turn could not be stored", error=error, turn=claim.turn_id)
@@ -202,7 +212,7 @@ class Runs:
             explanation="The assistant was restarted while it answered.",
             retryable=True,
         )
-        with suppress(ClaimLost):  # another replica was faster
+        with suppress(ClaimLost, SessionNotFound):  # another replica was faster
             await self._database.write(
                 claim.session_id,
                 lambda: self._claims.end(claim, (), self._ending(claim, over, "", b""), now_us),

@@ -31,6 +31,7 @@ class SessionLog:
         codec: SessionCodec,
         publish: Publish,
         stop: Callable[[str, str], None],
+        close: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._journal = journal
@@ -38,6 +39,7 @@ class SessionLog:
         self._codec = codec
         self._publish = publish
         self._stop = stop
+        self._close = close
         self._clock = clock
 
     def session_changed(self, session: Session, changed: tuple[str, ...]) -> Unit[Then]:
@@ -58,6 +60,19 @@ class SessionLog:
             self._publish(interrupted.entries)
             for turn_id in interrupted.running:
                 self._stop(turn_id, "")
+
+        return then
+
+    def forget(self, session: str) -> Unit[Then]:
+        """Part of a unit that deletes the session: its running turns and its readers end after it."""
+        rows = yield Statement(
+            "SELECT id FROM turn WHERE session_id = :session AND state = 2", {"session": session}
+        )
+
+        def then() -> None:
+            for row in rows:
+                self._stop(row["id"], "")
+            self._close(session)
 
         return then
 

@@ -143,6 +143,15 @@ def end(session_id: str, now_us: int) -> Unit[Session]:
     return from_row(stored[0])
 
 
+def delete(session: Session) -> Unit[None]:
+    """Remove a session whose row the unit has locked, with everything that hangs on it."""
+    yield Statement("DELETE FROM session WHERE id = :id", {"id": session.id})
+    yield Statement(
+        "UPDATE account SET session_count = session_count - 1 WHERE id = :account",
+        {"account": session.account_id},
+    )
+
+
 def acknowledged(session_id: str, sign_in: str) -> Unit[int]:
     """The last sequence that the device of the sign-in acknowledged; 0 when it never did."""
     found = yield Statement(

@@ -58,6 +58,9 @@ class Turns(Protocol):
     def cancel_all(self, session: str) -> Unit[Then]:
         """Part of a unit: make sure that every open turn of the session ends as cancelled."""
 
+    def forget(self, session: str) -> Unit[Then]:
+        """Part of a unit that deletes the session: let its running turns and its readers end."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewSession:
@@ -172,6 +175,16 @@ class Sessions:
         """End a session and cancel its turns; an ended one stays as it is. Raises SessionNotFound."""
         return await self._changing(session_id, lambda now_us: self._end(user, session_id, now_us))
 
+    async def delete(self, user: User, session_id: str, *, allow_missing: bool) -> None:
+        """Delete a session with everything in it. Raises SessionNotFound, unless `allow_missing`."""
+        try:
+            await self._database.write(
+                session_id, lambda: self._delete(user, session_id), committed=lambda then: then()
+            )
+        except SessionNotFound:
+            if not allow_missing:
+                raise
+
     async def _changing(
         self, session_id: str, unit: Callable[[int], Unit[tuple[Listed, Sequence[Then]]]]
     ) -> Listed:
@@ -241,6 +254,12 @@ class Sessions:
         cancelled = yield from self._turns.cancel_all(session_id)
         then = yield from self._journal.session_changed(ended, ("state",))
         return (yield from self._get(user, session_id)), (cancelled, then)
+
+    def _delete(self, user: User, session_id: str) -> Unit[Then]:
+        session = yield from self._locked(user, session_id)
+        then = yield from self._turns.forget(session_id)
+        yield from rows.delete(session)
+        return then
 
     def _resume(self, user: User, session_id: str) -> Unit[Resumed]:
         listed = yield from self._get(user, session_id)

@@ -21,6 +21,11 @@ _BACKGROUND = {
     Purpose.MEMORY: "Name what the person said about themselves that is worth remembering for other "
     "conversations, one short sentence a line. Answer NONE when there is nothing.",
 }
+_REQUESTS = {
+    Purpose.TITLE: "Write a title for the conversation that begins with these words:",
+    Purpose.SUMMARY: "Summarise this conversation now.",
+    Purpose.MEMORY: "Name what is worth remembering of this conversation now.",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,11 @@ class StandingPrefix:
 def system_text(purpose: Purpose) -> str:
     """What the model is told it is, for a turn of this purpose. Depends on nothing else."""
     return _BACKGROUND.get(purpose, SYSTEM)
+
+
+def request_text(purpose: Purpose) -> str:
+    """What the model is asked in the newest message of a background turn; empty for other turns."""
+    return _REQUESTS.get(purpose, "")
 
 
 def standing_prefix(tools: tuple[ToolSpec, ...]) -> StandingPrefix:

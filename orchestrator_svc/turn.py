@@ -12,6 +12,7 @@ from typing import assert_never
 
 from orchestrator_svc import policy
 from orchestrator_svc.actions import Actions
+from orchestrator_svc.background import asked
 from orchestrator_svc.choice import choose
 from orchestrator_svc.conversation import FinishReason, ToolCall, strictest
 from orchestrator_svc.effects import (
@@ -85,6 +86,7 @@ class Turn:
 
     def __init__(self, order: Order, offers: Iterable[Offer]) -> None:
         resumed = order.resumption or Resumption()
+        order = replace(order, material=asked(order.material, order.purpose))
         self._order = order
         self._offers = policy.offered(offers, order)
         self._spending = Spending(order.budget, resumed.counters)

@@ -8,13 +8,16 @@ from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from chassis import call
 from chassis.crossing import Context
 from context_svc.capabilities import Capabilities
+from context_svc.jobs import Jobs
+from context_svc.wire import agent as wire
 
 
 class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
-    """What the agent can do."""
+    """What the agent can do, and what it does in the background."""
 
-    def __init__(self, capabilities: Capabilities[agent_pb2.Action]) -> None:
+    def __init__(self, capabilities: Capabilities[agent_pb2.Action], jobs: Jobs) -> None:
         self._capabilities = capabilities
+        self._jobs = jobs
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""
@@ -28,3 +31,23 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
             call.current().user().account, size=request.page_size, token=request.page_token
         )
         return agent_pb2.ListCapabilitiesResponse(actions=page.actions, next_page_token=page.next_page_token)
+
+    async def ListJobs(
+        self, request: agent_pb2.ListJobsRequest, context: Context
+    ) -> agent_pb2.ListJobsResponse:
+        """A page of jobs."""
+        page = await self._jobs.list_page(
+            call.current().user(),
+            size=request.page_size,
+            token=request.page_token,
+            open_only=request.open_only,
+        )
+        return wire.page(page)
+
+    async def CancelJob(
+        self, request: agent_pb2.CancelJobRequest, context: Context
+    ) -> agent_pb2.CancelJobResponse:
+        """Cancel a job."""
+        return agent_pb2.CancelJobResponse(
+            job=wire.job(await self._jobs.cancel(call.current().user(), request.job_id))
+        )

@@ -74,3 +74,12 @@ class SessionServicer(SessionServiceServicer):
         """See the contract."""
         ended = await self._sessions.end(call.current().user(), request.session_id)
         return pb.EndSessionResponse(session=wire.session(ended, self._epoch))
+
+    async def DeleteSession(
+        self, request: pb.DeleteSessionRequest, context: Context
+    ) -> pb.DeleteSessionResponse:
+        """See the contract."""
+        await self._sessions.delete(
+            call.current().user(), request.session_id, allow_missing=request.allow_missing
+        )
+        return pb.DeleteSessionResponse()

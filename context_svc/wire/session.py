@@ -33,6 +33,11 @@ def settings_bytes(settings: pb.SessionSettings) -> bytes:
     return settings.SerializeToString(deterministic=True)
 
 
+def is_private(settings: bytes) -> bool:
+    """Whether the session is private, by its stored settings."""
+    return pb.SessionSettings.FromString(settings).private
+
+
 def session(listed: Listed, log_epoch: str) -> pb.Session:
     """A session as every device sees it."""
     row = listed.session

@@ -42,7 +42,7 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
             session_id=claim.session_id,
             account_id=claim.account_id,
             attempt=claim.attempt,
-            purpose=turn_pb2.TURN_PURPOSE_ANSWER,
+            purpose=turn_pb2.TurnPurpose.ValueType(int(material.purpose)),
             answer_id=claim.answer_id,
             material=_material(material, settings),
             options=options,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,12 +19,13 @@ from chassis import ids
 from chassis.access import Audience, Policy
 from chassis.boundary import Boundary
 from chassis.call import User
-from chassis.clock import SystemClock
+from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.messages import History
 from context_svc.paging import PageTokens
@@ -34,8 +35,12 @@ from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
 from context_svc.servicer.chat import ChatServicer
+from context_svc.session_log import SessionLog
+from context_svc.sessions import Sessions
+from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec
+from context_svc.wire.session import is_private
 from context_svc.wire.turn import Budget
 
 ACCOUNT = "account-1"
@@ -138,6 +143,8 @@ class Room:
     runs: Runs
     database: Database
     claims: Claims
+    sessions: Sessions
+    jobs: Jobs
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -182,25 +189,31 @@ def kinds(events: list[chat_pb2.ChatEvent]) -> list[str]:
 
 @asynccontextmanager
 async def room(
-    database: Database, orchestrator: PlayedOrchestrator | None = None, owner: str | None = None
+    database: Database,
+    orchestrator: PlayedOrchestrator | None = None,
+    owner: str | None = None,
+    *,
+    background: bool = False,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Room]:
-    """The conversation on `database`, serving one account on a unix socket."""
+    """The conversation on `database`, serving one account on a unix socket; its jobs run with `background`."""
     orchestrator = orchestrator or PlayedOrchestrator()
-    clock, codec = SystemClock(), ChatCodec("epoch-1")
+    clock, codec = clock or SystemClock(), ChatCodec("epoch-1")
     await database.migrate(MIGRATIONS)
     await database.write("account", lambda: _accounts())
     async with serve_for_test(
         lambda server: turn_pb2_grpc.add_TurnServiceServicer_to_server(orchestrator, server),
         policies=TURN_POLICIES,
-        authenticator=Everyone(_caller()),
+        authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
-        claims = Claims(journal, owner or ids.uuid())
+        claims = Claims(journal, owner or ids.uuid(), schedule_title)
         readers = Readers(database, clock, "epoch-1")
+        peer = OrchestratorPeer(turns_channel, BUDGET)
         runs = Runs(
             database=database,
             claims=claims,
-            orchestrator=OrchestratorPeer(turns_channel, BUDGET),
+            orchestrator=peer,
             codec=codec,
             publish=readers.publish,
             clock=clock,
@@ -215,15 +228,34 @@ async def room(
             clock=clock,
             log_epoch="epoch-1",
         )
+        log = SessionLog(
+            journal=journal,
+            turns=Turns(journal, codec),
+            codec=codec,
+            publish=readers.publish,
+            stop=runs.stop,
+            close=readers.close_session,
+            clock=clock,
+        )
+        titles = Titles(
+            database=database,
+            clock=clock,
+            orchestrator=peer,
+            journal=log,
+            idle=lambda: not len(runs),
+            is_private=is_private,
+        )
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles,))
         servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
         boundary = Boundary(
             policies=POLICIES,
-            authenticator=Everyone(_caller()),
+            authenticator=Everyone(caller()),
             domain="assistant.mesh",
             in_band=frozenset({f"/{_CHAT.full_name}/Chat"}),
         )
         async with (
             schedule.running(),
+            timer.running() if background else nullcontext(),
             serve_for_test(
                 lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
                 policies=POLICIES,
@@ -238,10 +270,12 @@ async def room(
                 runs=runs,
                 database=database,
                 claims=claims,
+                sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
+                jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
 
 
-def _caller() -> User:
+def caller() -> User:
     return User(account=ACCOUNT, sign_in="device-1", scopes=frozenset(), expires_at_us=2**60)
 
 

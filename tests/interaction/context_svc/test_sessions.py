@@ -233,3 +233,20 @@ async def test_an_ended_session_can_be_read_and_not_resumed(room: Room) -> None:
 async def test_a_sealed_session_is_not_pretended(room: Room) -> None:
     person = await room.register()
     assert await refused(create(room, person, sealed=True)) == "NOT_SERVED"
+
+
+async def delete(room: Room, person: Person, session_id: str, *, allow_missing: bool = False) -> None:
+    request = session_pb2.DeleteSessionRequest(session_id=session_id, allow_missing=allow_missing)
+    await room.sessions.DeleteSession(request, metadata=person.metadata)
+
+
+@pytest.mark.requirement("SES-1")
+async def test_a_deleted_session_is_gone_and_deleting_it_again_can_be_allowed(room: Room) -> None:
+    person = await room.register()
+    kept, gone = await create(room, person, title="kept"), await create(room, person, title="gone")
+    await delete(room, person, gone.id)
+    assert await titles(room, person) == ["kept"]
+    assert await refused(get(room, person, gone.id)) == "SESSION_NOT_FOUND"
+    assert await refused(delete(room, person, gone.id)) == "SESSION_NOT_FOUND"
+    await delete(room, person, gone.id, allow_missing=True)
+    assert (await get(room, person, kept.id)).title == "kept"

@@ -42,6 +42,11 @@ class Recorder:
         self.asked.append(("cancel", session))
         return lambda: self.announced.append("cancel")
 
+    def forget(self, session: str) -> Unit[Then]:
+        yield Statement("SELECT 1 AS one")
+        self.asked.append(("forget", session))
+        return lambda: self.announced.append("forget")
+
 
 @pytest.fixture
 def log() -> Recorder:

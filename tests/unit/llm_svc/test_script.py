@@ -143,3 +143,9 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, t
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ScriptInvalid, match=r"absent\.toml"):
         load(tmp_path / "absent.toml")
+
+
+def test_the_default_script_titles_a_conversation_by_its_first_words() -> None:
+    request = "Write a title for the conversation that begins with these words:\n"
+    said = acts(asking(user(request + "Plan a trip to Rome in May, fail with TIMEOUT")))
+    assert said == [Say("Plan a trip to Rome in")]
