@@ -25,6 +25,8 @@ from context_svc.accounts import Accounts
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.guard import Guard
+from context_svc.guard import Limits as PasswordLimits
 from context_svc.journal import Journal
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
@@ -51,6 +53,7 @@ from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.throttle import Subjects
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.wire.chat import ChatCodec
@@ -226,7 +229,10 @@ async def _identity(
     passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
     access_tokens = AccessTokens(foundation.keys, clock)
     sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
-    accounts = Accounts(database, clock, passwords, sign_ins, open_registration=settings.open_registration)
+    guard = _guard(foundation, passwords)
+    accounts = Accounts(
+        database, clock, passwords, sign_ins, guard, open_registration=settings.open_registration
+    )
     setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
     await setup_code.prepare()
     gate = _gate(foundation)
@@ -313,6 +319,17 @@ def _gate(foundation: Foundation) -> Gate:
         Authenticator(users, rooms, foundation.revocations, clock),
         users,
         Usage(foundation.database, clock, foundation.tasks),
+    )
+
+
+def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
+    settings = foundation.settings
+    return Guard(
+        foundation.database,
+        foundation.clock,
+        passwords,
+        Subjects(foundation.secret.key("throttle")),
+        PasswordLimits(login_failures=settings.login_failures, registrations=settings.registrations_per_hour),
     )
 
 

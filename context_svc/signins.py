@@ -10,8 +10,9 @@ from chassis import ids
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
-from context_svc import refresh
-from context_svc.devices import Device, DeviceInfo, device_of_sign_in, forget_secret, register_device
+from context_svc import audit, refresh
+from context_svc.audit import Entry, Event
+from context_svc.devices import Device, DeviceInfo, device_of_sign_in, forget, register_device
 from context_svc.digests import digest
 from context_svc.errors import RefreshTokenInvalid, RefreshTokenReplayed
 from context_svc.refresh import Outcome, Refreshed, Refused, Replayed
@@ -38,6 +39,7 @@ class Opening:
     device_secret: str
     presented_secret: str
     device: DeviceInfo
+    network: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,7 @@ class SignIns:
         self._feed = feed
         self._key = key
 
-    def prepare(self, device: DeviceInfo, presented_secret: str = "") -> Opening:
+    def prepare(self, device: DeviceInfo, presented_secret: str = "", network: str = "") -> Opening:
         """Make the id and the secrets of a sign-in that is to begin."""
         return Opening(
             sign_in=ids.uuid(),
@@ -80,6 +82,7 @@ class SignIns:
             device_secret=ids.token(),
             presented_secret=presented_secret,
             device=device,
+            network=network,
         )
 
     def begin(self, account: str, opening: Opening, now_us: int) -> Unit[Opened]:
@@ -89,6 +92,7 @@ class SignIns:
             opening.device,
             presented=digest(opening.presented_secret),
             secret=digest(opening.device_secret),
+            network=opening.network,
             now_us=now_us,
         )
         ended = yield from _end_device(account, device.id, now_us)
@@ -135,7 +139,15 @@ class SignIns:
         now_us = self._clock.now_us()
 
         def unit() -> Unit[Outcome]:
-            return refresh.rotate(parent=digest(token), child=digest(child), device=device, now_us=now_us)
+            outcome = yield from refresh.rotate(
+                parent=digest(token), child=digest(child), device=device, now_us=now_us
+            )
+            for each in outcome.ended if isinstance(outcome, Replayed) else ():
+                told = Entry(
+                    event=Event.REFRESH_REPLAYED, at_us=now_us, account=each.account, subject=each.sign_in
+                )
+                yield from audit.append(told)
+            return outcome
 
         outcome = await self._database.write("sign_in", unit, committed=self._refreshed)
         match outcome:
@@ -208,6 +220,9 @@ def _end(sign_in: str, now_us: int, forget_device: bool) -> Unit[tuple[EndedSign
         " RETURNING id, account_id, device_id, end_us",
         {"id": sign_in, "now_us": now_us},
     )
-    for row in rows if forget_device else ():
-        yield from forget_secret(row["account_id"], row["device_id"])
+    for row in rows:
+        if forget_device:
+            yield from forget(row["account_id"], row["device_id"], now_us)
+        told = Entry(event=Event.LOGOUT, at_us=now_us, account=row["account_id"], subject=sign_in)
+        yield from audit.append(told)
     return ended_sign_ins(rows)

@@ -17,6 +17,7 @@ from chassis import call
 from chassis.call import Caller, RoomCaller
 from chassis.clock import Clock
 from context_svc.accounts import Accounts
+from context_svc.networks import network_of
 from context_svc.revocations import Feed
 from context_svc.server_info import Introduction
 from context_svc.signing import UserKeys
@@ -55,11 +56,11 @@ class IdentityServicer(IdentityServiceServicer):
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         """See the contract."""
-        return wire.registered(await self._accounts.register(wire.registration(request)))
+        return wire.registered(await self._accounts.register(wire.registration(request, _network(context))))
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         """See the contract."""
-        return wire.logged_in(await self._accounts.log_in(wire.login(request)))
+        return wire.logged_in(await self._accounts.log_in(wire.login(request, _network(context))))
 
     async def RefreshToken(
         self, request: pb.RefreshTokenRequest, context: Context
@@ -107,6 +108,10 @@ class IdentityServicer(IdentityServiceServicer):
         async for frame in frames:
             sequence += 1
             yield wire.feed_frame(frame, sequence=sequence, sent_us=self._clock.now_us())
+
+
+def _network(context: Context) -> str:
+    return network_of(context.invocation_metadata() or ())
 
 
 def _room(caller: Caller | None) -> str:

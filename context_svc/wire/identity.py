@@ -41,7 +41,7 @@ _CLOSED = {
 }
 
 
-def registration(request: pb.RegisterRequest) -> Registration:
+def registration(request: pb.RegisterRequest, network: str) -> Registration:
     """What a new person says."""
     return Registration(
         request_id=request.request_id,
@@ -50,16 +50,18 @@ def registration(request: pb.RegisterRequest) -> Registration:
         password=request.password,
         device=device_info(request.device),
         permission=_permission(request),
+        network=network,
     )
 
 
-def login(request: pb.LoginRequest) -> Login:
+def login(request: pb.LoginRequest, network: str) -> Login:
     """What a person says to sign in."""
     return Login(
         email=request.email,
         password=request.password,
         device=device_info(request.device),
         device_secret=request.device_secret,
+        network=network,
     )
 
 
@@ -118,6 +120,7 @@ def device(value: Device, *, current: bool) -> pb.Device:
         app_version=value.app_version,
         create_time=timestamp(value.create_us),
         last_use_time=timestamp(value.last_use_us // 60_000_000 * 60_000_000),
+        last_network=value.last_network,
         current=current,
         signed_in=True,
         version=value.version,
