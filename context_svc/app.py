@@ -25,6 +25,7 @@ from context_svc.accounts import Accounts
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.device_list import DeviceList
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.journal import Journal
@@ -33,6 +34,7 @@ from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
 from context_svc.passwords import Passwords
 from context_svc.peers import OrchestratorPeer
+from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
 from context_svc.revocations import Feed
@@ -239,6 +241,8 @@ async def _identity(
     identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
+        devices=DeviceList(database, clock, foundation.pages, feed),
+        profiles=Profiles(database, clock, passwords, guard, feed),
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
         feed=feed,

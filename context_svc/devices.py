@@ -78,7 +78,7 @@ def register_device(
             "now_us": now_us,
         },
     )
-    return _device(rows[0])
+    return device_from(rows[0])
 
 
 def forget(account: str, device: str, now_us: int) -> Unit[None]:
@@ -112,10 +112,11 @@ def device_of_sign_in(sign_in: str) -> Unit[Device | None]:
         " WHERE s.id = :sign_in",
         {"sign_in": sign_in},
     )
-    return _device(rows[0]) if rows else None
+    return device_from(rows[0]) if rows else None
 
 
-def _device(row: Row) -> Device:
+def device_from(row: Row) -> Device:
+    """The device of a row."""
     return Device(
         id=row["id"],
         name=row["name"],

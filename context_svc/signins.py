@@ -12,7 +12,7 @@ from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
 from context_svc import audit, refresh
 from context_svc.audit import Entry, Event
-from context_svc.devices import Device, DeviceInfo, device_of_sign_in, forget, register_device
+from context_svc.devices import Device, DeviceInfo, forget, register_device
 from context_svc.digests import digest
 from context_svc.errors import RefreshTokenInvalid, RefreshTokenReplayed
 from context_svc.refresh import Outcome, Refreshed, Refused, Replayed
@@ -95,7 +95,7 @@ class SignIns:
             network=opening.network,
             now_us=now_us,
         )
-        ended = yield from _end_device(account, device.id, now_us)
+        ended = yield from end_device(account, device.id, now_us)
         yield Statement(
             "INSERT INTO sign_in (id, account_id, device_id, create_us, expire_us)"
             " VALUES (:id, :account, :device, :now_us, :expire_us)",
@@ -178,10 +178,6 @@ class SignIns:
             "sign_in", lambda: _end(sign_in, now_us, forget_device), committed=self._feed.ended
         )
 
-    async def device(self, sign_in: str) -> Device | None:
-        """The device of a sign-in, or None when there is no such sign-in any more."""
-        return await self._database.read(lambda: device_of_sign_in(sign_in))
-
     def _refreshed(self, outcome: Outcome) -> None:
         if isinstance(outcome, Replayed):
             self._feed.ended(outcome.ended)
@@ -205,11 +201,30 @@ def ended_sign_ins(rows: Iterable[Row]) -> tuple[EndedSignIn, ...]:
     )
 
 
-def _end_device(account: str, device: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
+def end_device(account: str, device: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
+    """Part of a unit: end the device's sign-in, if it has one."""
     rows = yield Statement(
         "UPDATE sign_in SET end_us = :now_us WHERE account_id = :account AND device_id = :device"
         " AND end_us IS NULL RETURNING id, account_id, end_us",
         {"account": account, "device": device, "now_us": now_us},
+    )
+    return ended_sign_ins(rows)
+
+
+def end_others(account: str, but: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
+    """Part of a unit: end the account's sign-ins but one, and forget the secrets of all other devices.
+
+    With `but` empty none is left out.
+    """
+    rows = yield Statement(
+        "UPDATE sign_in SET end_us = :now_us WHERE account_id = :account AND id <> :but AND end_us IS NULL"
+        " RETURNING id, account_id, end_us",
+        {"account": account, "but": but, "now_us": now_us},
+    )
+    yield Statement(
+        "UPDATE device SET secret_hash = NULL, earlier_secret_hash = NULL WHERE account_id = :account"
+        " AND id NOT IN (SELECT device_id FROM sign_in WHERE id = :but AND account_id = :account)",
+        {"account": account, "but": but},
     )
     return ended_sign_ins(rows)
 
