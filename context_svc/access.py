@@ -109,11 +109,11 @@ _SERVICES: dict[str, dict[str, Policy]] = {
 _OPERATOR: dict[str, dict[str, Policy]] = {
     "assistant.operator.v1.OperatorService": {
         "GetSetupCode": _LOCAL,
-        "ListUsers": _later(_LOCAL),
-        "ResetPassword": _later(_LOCAL),
-        "RevokeUser": _later(_LOCAL),
+        "ListUsers": _LOCAL,
+        "ResetPassword": _LOCAL,
+        "RevokeUser": _LOCAL,
         "DeleteUser": _later(_LOCAL),
-        "CreateInvite": _later(_LOCAL),
+        "CreateInvite": _LOCAL,
         "GetTurnTrace": _later(_LOCAL),
         "CreateBackup": _later(_LONG_LOCAL),
         "RestoreBackup": _later(_LONG_LOCAL),

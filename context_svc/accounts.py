@@ -102,7 +102,6 @@ class Known:
     account: Account
     password_hash: str
     password_us: int
-    blocked: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,13 +230,15 @@ class Accounts:
         if self._needs_no_code(first, registration.permission):
             return
         fits = kind == (setup_code.SETUP if first else setup_code.INVITE)
-        if not fits or not (yield from setup_code.is_good(hash, kind, now_us)):
+        if not fits or not (yield from setup_code.is_good(hash, kind, now_us, email_key(registration.email))):
             raise _refusal(first or kind == setup_code.SETUP)
 
     def _use(self, registration: Registration, account: str, now_us: int) -> Unit[None]:
         """Use the permission up. The set-up code's row is the lock: of concurrent first accounts one wins."""
         kind, hash = _code(registration.permission)
-        used = bool(hash) and (yield from setup_code.use_code(hash, kind, account, now_us))
+        used = bool(hash) and (
+            yield from setup_code.use_code(hash, kind, account, now_us, email_key(registration.email))
+        )
         first = not (yield from _any_account())
         if self._needs_no_code(first, registration.permission):
             return
@@ -340,7 +341,7 @@ def _insert(registration: Registration, hashed: str, account: str, now_us: int) 
     )
     if not rows:
         raise EmailTaken
-    return _account(rows[0])
+    return account_from(rows[0])
 
 
 def _remember(registration: Registration, account: str, now_us: int) -> Unit[None]:
@@ -382,7 +383,7 @@ def by_id(account: str) -> Unit[Known | None]:
 
 def _by_id(account: str) -> Unit[Account | None]:
     rows = yield Statement("SELECT * FROM account WHERE id = :id", {"id": account})
-    return _account(rows[0]) if rows else None
+    return account_from(rows[0]) if rows else None
 
 
 def _replace_hash(account: str, old: str, new: str) -> Unit[None]:
@@ -395,14 +396,14 @@ def _replace_hash(account: str, old: str, new: str) -> Unit[None]:
 def known_account(row: Row) -> Known:
     """The account of a row."""
     return Known(
-        account=_account(row),
+        account=account_from(row),
         password_hash=row["password_hash"],
         password_us=row["password_us"],
-        blocked=row["blocked_us"] is not None,
     )
 
 
-def _account(row: Row) -> Account:
+def account_from(row: Row) -> Account:
+    """The account of a row."""
     return Account(
         id=row["id"],
         email=row["email"],

@@ -58,6 +58,7 @@ from context_svc.status import StatusBoard
 from context_svc.throttle import Subjects
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
+from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.turn import Budget
 
@@ -261,7 +262,8 @@ async def _identity(
     listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
     public = await stack.enter_async_context(_public(foundation, gate, talk, services))
-    operator = OperatorServicer(setup_code, board)
+    users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
+    operator = OperatorServicer(setup_code, board, users)
     return public, await stack.enter_async_context(_operator(foundation, gate, operator))
 
 

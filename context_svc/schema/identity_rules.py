@@ -19,6 +19,7 @@ ALTER TABLE account ADD COLUMN blocked_us BIGINT;
 ALTER TABLE account ADD COLUMN password_us BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE device ADD COLUMN last_network TEXT NOT NULL DEFAULT '';
 ALTER TABLE device ADD COLUMN forgotten_us BIGINT;
+CREATE INDEX account_by_age ON account (create_us, id);
 CREATE INDEX device_by_use ON device (account_id, last_use_us, id);
 ALTER TABLE registration_code ADD COLUMN email_key TEXT NOT NULL DEFAULT '';
 CREATE TABLE device_consent (
