@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import conversation, identity
+from context_svc.schema import context, conversation, identity
 
-MIGRATIONS: tuple[Migration, ...] = (identity.MIGRATION, conversation.MIGRATION)
+MIGRATIONS: tuple[Migration, ...] = (identity.MIGRATION, conversation.MIGRATION, context.MIGRATION)
