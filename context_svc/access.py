@@ -61,9 +61,9 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "DeleteSession": _USER,
     },
     "assistant.context.v1.ContextService": {
-        "GetContext": _later(_USER),
-        "UpdateContext": _later(_USER),
-        "DeleteContextItems": _later(_USER),
+        "GetContext": _USER,
+        "UpdateContext": _USER,
+        "DeleteContextItems": _USER,
         "WatchContext": _later(_STREAM),
         "GetPreferences": _later(_USER),
         "UpdatePreferences": _later(_USER),

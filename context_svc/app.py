@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from chassis import engines, ids
+from chassis import engines, ids, telemetry
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
 from chassis.dial import open_channel
+from chassis.errors import StoreUnavailable
 from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
@@ -24,6 +25,8 @@ from context_svc import access, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
+from context_svc.context_items import ContextItems
+from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.guard import Guard
@@ -46,6 +49,7 @@ from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
 from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
+from context_svc.servicer.context import ContextServicer
 from context_svc.servicer.identity import IdentityServicer
 from context_svc.servicer.operator import OperatorServicer
 from context_svc.servicer.session import SessionServicer
@@ -62,11 +66,16 @@ from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec
+from context_svc.wire.items import ItemAnswers
 from context_svc.wire.session import is_private
 from context_svc.wire.turn import Budget
 
+log = telemetry.logger(__name__)
+
 ROOM = "context"
 TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
+EXPIRY_ROUND = 5.0  # seconds
+FORGET_ROUNDS = 720
 DOMAIN = "assistant.mesh"
 DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 
@@ -142,7 +151,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
             log_epoch=foundation.mesh.log_epoch,
         )
-        log = SessionLog(
+        session_log = SessionLog(
             journal=journal,
             turns=turns,
             codec=codec,
@@ -156,35 +165,62 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             database=database,
             clock=clock,
             orchestrator=orchestrator,
-            journal=log,
+            journal=session_log,
             idle=lambda: not len(runs),
             is_private=is_private,
         )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles,))
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
-        foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers))
+        watchers = Watchers(per_account=settings.streams_per_account)
+        items = ContextItems(
+            database=database,
+            clock=clock,
+            log=session_log,
+            bell=watchers,
+            answers=ItemAnswers(foundation.mesh.log_epoch),
+        )
+        known = ContextServicer(items, foundation.mesh.log_epoch)
+        foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
+        foundation.tasks.spawn("expire context", _expire(items, clock))
 
         async def drain() -> None:
             await schedule.drain(TURNS_GRACE)
             readers.close_all(CloseReason.DRAINING)
+            watchers.close_all(CloseReason.DRAINING)
 
         async with schedule.running(), timer.running():
             yield Conversation(
-                journal=log,
-                turns=log,
+                journal=session_log,
+                turns=session_log,
                 open_streams=lambda: len(readers),
-                services=(chat.register, agent.register),
+                services=(chat.register, agent.register, known.register),
                 drain=drain,
                 in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
             )
 
 
-async def _cut_revoked(feed: Feed, readers: Readers) -> None:
+async def _cut_revoked(feed: Feed, *streams: Readers | Watchers) -> None:
     """End the open streams of sign-ins that end; all of them, should this task not keep up."""
     async for change in feed.changes():
-        readers.close_sign_ins({each.sign_in for each in change.sign_ins}, CloseReason.REVOKED)
-    readers.close_all(CloseReason.DRAINING)
+        for each in streams:
+            each.close_sign_ins({ended.sign_in for ended in change.sign_ins}, CloseReason.REVOKED)
+    for each in streams:
+        each.close_all(CloseReason.DRAINING)
+
+
+async def _expire(items: ContextItems, clock: Clock) -> None:
+    """Bury what has expired, every few seconds; what a day has outdated, every hour."""
+    rounds = 0
+    while True:
+        try:
+            await items.expire()
+            if rounds % FORGET_ROUNDS == 0:
+                await items.forget()
+        except StoreUnavailable as error:
+            log.warning("context could not be swept", error=error)
+        rounds += 1
+        await clock.sleep(EXPIRY_ROUND)
 
 
 def _budget(settings: ContextSettings) -> Budget:

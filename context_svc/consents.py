@@ -19,6 +19,16 @@ class Kind(IntEnum):
     BATTERY = 4
     NETWORK = 5
 
+    @property
+    def number(self) -> int:
+        """The contract's number."""
+        return int(self)
+
+    @property
+    def label(self) -> str:
+        """Its name in the key of an item."""
+        return self.name.lower()
+
 
 class Placement(IntEnum):
     """Where it may be processed; the numbers are the contract's."""

@@ -267,3 +267,35 @@ class JobNotFound(ServiceError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "JOB_NOT_FOUND"
     message = "No such job."
+
+
+class SessionSealed(ServiceError):
+    """The session is sealed: this room cannot read what the call needs."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "SESSION_SEALED"
+    message = "This session is sealed."
+
+
+class ContextSourceForbidden(ServiceError):
+    """This writer may not write items of that source."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "CONTEXT_SOURCE_FORBIDDEN"
+    message = "This item cannot be written by this writer."
+
+
+class ConsentMissing(ServiceError):
+    """The person has not agreed that this device reports this kind of context."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "CONSENT_MISSING"
+    message = "This device has no consent for this kind of context."
+
+
+class SuggestionNotFound(ServiceError):
+    """The suggestion is unknown, belongs to someone else, or was resolved."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "SUGGESTION_NOT_FOUND"
+    message = "No such suggestion."

@@ -19,6 +19,9 @@ class SessionCodec(Protocol):
     def session_changed(self, session: Session, changed: Sequence[str], sequence: int) -> bytes:
         """A serialised SessionChanged; `sequence` is that of its event."""
 
+    def context_changed(self, version: int, keys: Sequence[str]) -> bytes:
+        """A serialised ContextChanged of the session's scope."""
+
 
 class SessionLog:
     """The journal and the turns as `context_svc.sessions` asks for them."""
@@ -50,6 +53,13 @@ class SessionLog:
             payload=lambda sequence, _time: self._codec.session_changed(session, changed, sequence),
         )
         entries = yield from self._journal.append(session.id, [draft], self._clock.now_us())
+        return lambda: self._publish(entries)
+
+    def context_changed(self, session_id: str, version: int, keys: Sequence[str]) -> Unit[Then]:
+        """Part of a unit: append ContextChanged for the session's own scope."""
+        payload = self._codec.context_changed(version, keys)
+        draft = Draft(kind=Kind.CONTEXT_CHANGED, turn_id="", payload=lambda _sequence, _time: payload)
+        entries = yield from self._journal.append(session_id, [draft], self._clock.now_us())
         return lambda: self._publish(entries)
 
     def cancel_all(self, session: str) -> Unit[Then]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import conversation, identity, identity_rules, jobs
+from context_svc.schema import context, conversation, identity, identity_rules, jobs
 
 MIGRATIONS: tuple[Migration, ...] = (
     identity.MIGRATION,
     conversation.MIGRATION,
     identity_rules.MIGRATION,
+    context.MIGRATION,
     jobs.MIGRATION,
 )

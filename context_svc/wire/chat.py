@@ -207,6 +207,10 @@ class ChatCodec:
         )
         return chat_pb2.SessionChanged(session=now, changed=changed).SerializeToString()
 
+    def context_changed(self, version: int, keys: Sequence[str]) -> bytes:
+        """A serialised ContextChanged of a session's scope."""
+        return chat_pb2.ContextChanged(version=version, keys=keys).SerializeToString()
+
     def event(
         self, kind: int, payload: bytes, *, session_id: str, turn_id: str, sequence: int, time_us: int
     ) -> bytes:

@@ -22,8 +22,9 @@ from chassis.keys import KeySet
 from chassis.tasks import Tasks
 from chassis.testing import eventually
 from chassis.tokens import USER_TOKEN, Verifier
+from chassis.trust import Trust, follow
 from context_svc.signing import AUDIENCE, ISSUER
-from llm_svc.peers import RevocationFeed, Trust
+from llm_svc.peers import RevocationFeed
 from tests.interaction.context_svc.conftest import PASSWORD, Person, Room, bearer, device_info
 from tests.interaction.context_svc.refusal import info, refused
 
@@ -248,8 +249,8 @@ async def test_a_room_that_holds_the_feed_refuses_a_revoked_device_within_a_seco
         Tasks() as tasks,
         open_channel(room.address, identity=room.rooms["llm"], callee="context") as channel,
     ):
-        feed = RevocationFeed(channel, Trust(keys, revocations, clock), clock, version="1")
-        tasks.spawn("feed", feed.follow())
+        trust = Trust(keys, revocations, clock)
+        tasks.spawn("feed", follow(RevocationFeed(channel).open, trust, clock, lambda _heard: None))
         await eventually(lambda: refusal() == "")
         revoke = identity_pb2.RevokeDeviceRequest(device_id=phone.device_id)
         await room.identity.RevokeDevice(revoke, metadata=laptop.metadata)

@@ -50,7 +50,13 @@ async def board(database: Database, tmp_path_factory: pytest.TempPathFactory) ->
         accounts = Accounts(database, clock, passwords, sign_ins, guard, open_registration=False)
     mesh = await open_mesh(database)
     return StatusBoard(
-        database=database, clock=clock, accounts=accounts, feed=feed, mesh=mesh, version="1.2.3"
+        database=database,
+        clock=clock,
+        accounts=accounts,
+        feed=feed,
+        mesh=mesh,
+        version="1.2.3",
+        open_streams=lambda: 3,
     )
 
 

@@ -1,0 +1,53 @@
+"""ContextService: parse, call, build."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import grpc
+
+from assistant.context.v1 import context_pb2 as pb
+from assistant.context.v1.context_pb2_grpc import ContextServiceServicer, add_ContextServiceServicer_to_server
+from chassis import call
+from chassis.crossing import Context
+from context_svc.context_items import ContextItems
+from context_svc.wire import items as wire
+
+
+class ContextServicer(ContextServiceServicer):
+    """What is known of the calling person. Answers of commands are kept, and given as the bytes they were."""
+
+    def __init__(self, items: ContextItems, log_epoch: str) -> None:
+        self._items = items
+        self._epoch = log_epoch
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve it."""
+        add_ContextServiceServicer_to_server(self, server)
+
+    async def GetContext(self, request: pb.GetContextRequest, context: Context) -> pb.GetContextResponse:
+        """See the contract."""
+        user = call.current().user()
+        found = await self._items.read(
+            user,
+            wire.scope(request.session_id, user.account),
+            wire.selection(request),
+            with_user=request.include_user_scope,
+        )
+        return wire.read(found, self._epoch)
+
+    async def UpdateContext(
+        self, request: pb.UpdateContextRequest, context: Context
+    ) -> pb.UpdateContextResponse:
+        """See the contract."""
+        user = call.current().user()
+        answer = await self._items.update(user, wire.update(request, user.account))
+        return cast("pb.UpdateContextResponse", answer)
+
+    async def DeleteContextItems(
+        self, request: pb.DeleteContextItemsRequest, context: Context
+    ) -> pb.DeleteContextItemsResponse:
+        """See the contract."""
+        user = call.current().user()
+        answer = await self._items.delete(user, wire.deletion(request, user.account))
+        return cast("pb.DeleteContextItemsResponse", answer)
