@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
 
 import grpc
@@ -17,9 +18,12 @@ from assistant.turn.v1 import turn_pb2 as pb
 from assistant.turn.v1 import turn_pb2_grpc as rpc
 from chassis.status import reason_of
 from chassis.testing import SOON, FakeClock
+from orchestrator_svc import effects
 from orchestrator_svc.catalogue import Catalogue
+from orchestrator_svc.inputs import Input, YieldRequested
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.tool import Effect, Output, Setting, Tool
+from orchestrator_svc.turn import Turn
 from tests.interaction.orchestrator_svc.room import kind, room, start
 from tests.interaction.orchestrator_svc.scripted_llm import (
     PROVIDER_FAILED,
@@ -318,13 +322,22 @@ async def test_an_effect_is_asked_for_then_runs_once_after_its_start_is_durable(
     assert roles == [msg.ROLE_USER, msg.ROLE_ASSISTANT, msg.ROLE_TOOL]
 
 
-async def test_a_turn_is_given_back_at_a_step_boundary() -> None:
-    gate = Gate()
+async def test_a_turn_is_given_back_at_a_step_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, heard, receive = Gate(), asyncio.Event(), Turn.receive
+
+    def overheard(self: Turn, told: Input) -> Iterator[effects.Effect]:
+        """The machine's own `receive`, which tells the test that the request has arrived."""
+        if isinstance(told, YieldRequested):
+            heard.set()
+        return receive(self, told)
+
+    monkeypatch.setattr(Turn, "receive", overheard)
     llm = ScriptedLlm(steps=[[Ask("a", "wait")]])
     async with room(llm, catalogue=Catalogue((gate.tool,))) as here, here.turn(start()) as turn:
         await soon(gate.began)
         await turn.send(**{"yield": pb.YieldTurn()})
         await turn.send(grants=pb.Grants(llm="fresh"))
+        await soon(heard)
         gate.open.set()
         await turn.rest()
     assert kind(turn.frames[-1]) == "suspended"
