@@ -22,15 +22,16 @@ def main() -> None:
     """Run what was asked for; everything by default."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
+    parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
-    found = asyncio.run(_through_a_provider())
+    found = asyncio.run(_through_a_provider(asked.messages))
     if asked.model:
         found += rows.start_to_first_token(asked.model)
     _show(found)
     _keep(found)
 
 
-async def _through_a_provider() -> list[rows.Row]:
+async def _through_a_provider(messages: int) -> list[rows.Row]:
     commit = await rows.commit_p50()
     with (
         world.provider() as port,
@@ -49,6 +50,7 @@ async def _through_a_provider() -> list[rows.Row]:
                 *await rows.first_token_many(here, port),
                 await rows.relayed(here, port),
                 await rows.get_session_over_echo(here),
+                await rows.long_session(here, messages),
             ]
 
 

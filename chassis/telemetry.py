@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, TextIO
 
 Format = Literal["json", "text"]
@@ -26,12 +27,18 @@ _SECRET_TEXT = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN = "[redacted]"
+_PLAIN = re.compile(r"[^\s\"=]+")
 _QUIET = ("aiosqlite", "asyncio", "grpc", "httpx", "httpcore")  # at DEBUG these print arguments and headers
 
 
 def redact(fields: Mapping[str, object]) -> dict[str, object]:
     """The same fields; the value of each key that names a secret is hidden."""
-    return {key: _HIDDEN if _SECRET_KEY.search(key) else value for key, value in fields.items()}
+    return {key: _HIDDEN if _names_a_secret(key) else value for key, value in fields.items()}
+
+
+@lru_cache(maxsize=1024)
+def _names_a_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
 
 
 def scrub(text: str) -> str:
@@ -65,7 +72,7 @@ class Logger:
         self, level: int, message: str, fields: Mapping[str, object], error: BaseException | None = None
     ) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, message, exc_info=error, extra={"fields": redact(fields)}, stacklevel=3)
+            self._logger.log(level, message, exc_info=error, extra={"fields": redact(fields)})
 
 
 def logger(name: str) -> Logger:
@@ -125,4 +132,4 @@ class _Text(_Lines):
 
 def _one_line(value: object) -> str:
     text = str(value)
-    return text if re.fullmatch(r"[^\s\"=]+", text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

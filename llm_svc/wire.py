@@ -47,6 +47,7 @@ _ROLES = {
     message_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
     message_pb2.ROLE_TOOL: Role.TOOL,
 }
+_PERSON, _UNTRUSTED = Role.USER, message_pb2.TRUST_UNTRUSTED
 _CHOICES = {pb.TOOL_CHOICE_NONE: ToolChoice.NONE, pb.TOOL_CHOICE_REQUIRED: ToolChoice.REQUIRED}
 _FINISHES = {
     FinishReason.STOP: message_pb2.FINISH_REASON_STOP,
@@ -132,16 +133,15 @@ def tools(messages: Iterable[pb.ToolSpec]) -> tuple[Tool, ...]:
 
 
 def _message(message: pb.WindowMessage) -> Message:
-    role = _ROLES.get(message.role, Role.USER)
-    parts = (_part(part, role) for part in message.parts)
-    return Message(role=role, parts=tuple(part for part in parts if part is not None))
+    role = _ROLES.get(message.role, _PERSON)
+    parts = [_part(part, role) for part in message.parts]
+    return Message(role=role, parts=tuple([part for part in parts if part is not None]))
 
 
 def _part(part: pb.WindowPart, role: Role) -> Part | None:
     match part.WhichOneof("content"):
         case "text":
-            foreign = part.trust == message_pb2.TRUST_UNTRUSTED and role is Role.USER
-            return TextPart(part.text, foreign)
+            return TextPart(part.text, part.trust == _UNTRUSTED and role is _PERSON)
         case "image":
             return ImagePart(part.image.data, part.image.mime_type)
         case "tool_call":

@@ -120,8 +120,9 @@ def unfolded(message: Message) -> tuple[Message, ...]:
 
     A call that has no result (its turn was stopped) is left out: no provider takes it.
     """
-    if all(isinstance(part.content, Text) for part in message.parts):  # nearly all: nothing to unfold
-        return (message,) if message.parts else ()
+    match message.parts:
+        case (Part(content=Text()),):  # nearly every message: nothing to unfold
+            return (message,)
     answered = {part.content.call_id for part in message.parts if isinstance(part.content, ToolResult)}
     pieces: list[tuple[Role, list[Part]]] = []
     for part in message.parts:

@@ -72,6 +72,15 @@ def _tool(tool: Tool) -> JsonValue:
 
 
 def _message(message: Message) -> Iterator[dict[str, JsonValue]]:
+    match message.parts:
+        case (TextPart() as words,):  # nearly every message
+            role = Role.USER if message.role is Role.TOOL else message.role
+            yield {"role": role.value, "content": shown(words)}
+        case _:
+            yield from _mixed(message)
+
+
+def _mixed(message: Message) -> Iterator[dict[str, JsonValue]]:
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     for result in results:
         yield {"role": "tool", "tool_call_id": result.call_id, "content": result.text}

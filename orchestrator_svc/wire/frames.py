@@ -194,7 +194,9 @@ def answer(answer_: Answer) -> msg.Message:
 
 def window_message(message: Message) -> generation.WindowMessage:
     """A message of a window."""
-    return generation.WindowMessage(role=voc.ROLES[message.role], parts=map(_window_part, message.parts))
+    return generation.WindowMessage(
+        role=voc.ROLES[message.role], parts=[_window_part(part) for part in message.parts]
+    )
 
 
 def approval(event: ApprovalRequested) -> chat.ApprovalRequested:
@@ -319,9 +321,12 @@ def _part(part: Part) -> msg.Part:
 
 
 def _window_part(part: Part) -> generation.WindowPart:
-    made = generation.WindowPart(trust=voc.TRUSTS[part.trust], provider_state=part.provider_state)
+    trust = voc.TRUSTS[part.trust]
+    if isinstance(part.content, Text):  # nearly every part
+        return generation.WindowPart(text=part.content.text, trust=trust, provider_state=part.provider_state)
+    made = generation.WindowPart(trust=trust, provider_state=part.provider_state)
     match part.content:
-        case Text(text=text) | Described(text=text):
+        case Described(text=text):
             made.text = text
         case Reasoning(text=text):
             made.reasoning.CopyFrom(msg.ReasoningPart(text=text))
