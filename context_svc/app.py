@@ -34,6 +34,7 @@ from context_svc.passwords import Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
@@ -56,7 +57,7 @@ from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.wire.chat import ChatCodec
-from context_svc.wire.session import is_private
+from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
 
 ROOM = "context"
@@ -153,7 +154,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             idle=lambda: not len(runs),
             is_private=is_private,
         )
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles,))
+        retention = Retention(
+            database=database,
+            clock=clock,
+            journal=journal,
+            codec=codec,
+            publish=readers.publish,
+            kept_us=kept_us,
+        )
+        await retention.prepare()
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers))

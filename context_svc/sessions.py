@@ -23,6 +23,7 @@ from context_svc.errors import (
 )
 from context_svc.paging import PageTokens, Query, page_size
 from context_svc.session_rows import Session, SessionState, TitleSource
+from context_svc.turns import OpenTurn
 
 QUOTA = 10_000
 Then: TypeAlias = Callable[[], None]
@@ -36,17 +37,6 @@ class Journal(Protocol):
         """Part of a unit: append SessionChanged; `session` is already as it will be, `changed` names
         the fields.
         """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenTurn:
-    """A turn that is not over. `state` is the contract's number; times are microseconds since 1970."""
-
-    turn_id: str
-    state: int
-    message_id: str
-    sequence: int
-    expire_us: int | None
 
 
 class Turns(Protocol):
