@@ -79,6 +79,7 @@ class Retention:
             for row in page:
                 await self._sweep(row, now_us)
             after = page[-1]["id"]
+        await self._database.scrub()
         return Later(EVERY)
 
     async def _sweep(self, row: Row, now_us: int) -> None:

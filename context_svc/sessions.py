@@ -166,11 +166,15 @@ class Sessions:
         return await self._changing(session_id, lambda now_us: self._end(user, session_id, now_us))
 
     async def delete(self, user: User, session_id: str, *, allow_missing: bool) -> None:
-        """Delete a session with everything in it. Raises SessionNotFound, unless `allow_missing`."""
+        """Delete a session with everything in it, also from the store's files.
+
+        Raises SessionNotFound, unless `allow_missing`.
+        """
         try:
             await self._database.write(
                 session_id, lambda: self._delete(user, session_id), committed=lambda then: then()
             )
+            await self._database.scrub()
         except SessionNotFound:
             if not allow_missing:
                 raise
