@@ -11,6 +11,7 @@ from chassis import telemetry
 
 log = telemetry.logger(__name__)
 T = TypeVar("T")
+_AGAIN = 1.0  # seconds after which a task that swallowed its cancellation is cancelled once more
 
 
 class Tasks:
@@ -34,12 +35,12 @@ class Tasks:
         return len(self._running)
 
     async def aclose(self) -> None:
-        """Cancel every task and wait until each has ended. Safe to call twice."""
+        """Cancel every task and wait until each has ended; one that missed it is told again. Safe to call twice."""
         self._closed = True
         while self._running:
             for task in self._running:
                 task.cancel()
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=_AGAIN)
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +25,9 @@ from context_svc.accounts import Accounts
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.device_list import DeviceList
+from context_svc.guard import Guard
+from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.messages import History
@@ -32,6 +35,7 @@ from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
 from context_svc.passwords import Passwords
 from context_svc.peers import OrchestratorPeer
+from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
 from context_svc.retention import Retention
@@ -53,9 +57,11 @@ from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
+from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
@@ -94,6 +100,7 @@ class Conversation:
 
     journal: sessions.Journal
     turns: sessions.Turns
+    open_streams: Callable[[], int]
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -176,6 +183,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=log,
                 turns=log,
+                open_streams=lambda: len(readers),
                 services=(chat.register, agent.register),
                 drain=drain,
                 in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
@@ -255,13 +263,18 @@ async def _identity(
     passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
     access_tokens = AccessTokens(foundation.keys, clock)
     sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
-    accounts = Accounts(database, clock, passwords, sign_ins, open_registration=settings.open_registration)
+    guard = _guard(foundation, passwords)
+    accounts = Accounts(
+        database, clock, passwords, sign_ins, guard, open_registration=settings.open_registration
+    )
     setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
     await setup_code.prepare()
     gate = _gate(foundation)
     identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
+        devices=DeviceList(database, clock, foundation.pages, feed),
+        profiles=Profiles(database, clock, passwords, guard, feed),
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
         feed=feed,
@@ -276,11 +289,13 @@ async def _identity(
         feed=feed,
         mesh=foundation.mesh,
         version=program_version(),
+        open_streams=talk.open_streams,
     )
     listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
     public = await stack.enter_async_context(_public(foundation, gate, talk, services))
-    operator = OperatorServicer(setup_code, board)
+    users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
+    operator = OperatorServicer(setup_code, board, users)
     return public, await stack.enter_async_context(_operator(foundation, gate, operator))
 
 
@@ -342,6 +357,17 @@ def _gate(foundation: Foundation) -> Gate:
         Authenticator(users, rooms, foundation.revocations, clock),
         users,
         Usage(foundation.database, clock, foundation.tasks),
+    )
+
+
+def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
+    settings = foundation.settings
+    return Guard(
+        foundation.database,
+        foundation.clock,
+        passwords,
+        Subjects(foundation.secret.key("throttle")),
+        PasswordLimits(login_failures=settings.login_failures, registrations=settings.registrations_per_hour),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from chassis.database import Row, Statement, Unit
+from context_svc.networks import shortened
 
 
 class Platform(IntEnum):
@@ -40,21 +41,26 @@ class Device:
     version: int
     create_us: int
     last_use_us: int
+    last_network: str
 
 
 def register_device(
-    account: str, info: DeviceInfo, *, presented: str, secret: str, now_us: int
+    account: str, info: DeviceInfo, *, presented: str, secret: str, network: str, now_us: int
 ) -> Unit[Device]:
     """Add the device, or bring what it says up to date; a name that the person gave stays.
+
+    One that was forgotten is a new one.
 
     `presented` and `secret` are hashes of the device secret it showed and of its new one. The one it showed
     stays good until the new one was used.
     """
     rows = yield Statement(
         "INSERT INTO device (account_id, id, name, platform, app_version, secret_hash, version, create_us,"
-        " last_use_us) VALUES (:account, :id, :name, :platform, :app_version, :secret, 1, :now_us, :now_us)"
-        " ON CONFLICT (account_id, id) DO UPDATE SET"
+        " last_use_us, last_network) VALUES (:account, :id, :name, :platform, :app_version, :secret, 1, :now_us,"
+        " :now_us, :network) ON CONFLICT (account_id, id) DO UPDATE SET"
         " name = CASE WHEN device.named_by_person = 1 THEN device.name ELSE excluded.name END,"
+        " create_us = CASE WHEN device.forgotten_us IS NULL THEN device.create_us ELSE excluded.create_us END,"
+        " forgotten_us = NULL, last_network = excluded.last_network,"
         " platform = excluded.platform, app_version = excluded.app_version,"
         " last_use_us = excluded.last_use_us,"
         " earlier_secret_hash = CASE WHEN device.earlier_secret_hash = :presented"
@@ -68,19 +74,35 @@ def register_device(
             "app_version": info.app_version,
             "presented": presented,
             "secret": secret,
+            "network": shortened(network),
             "now_us": now_us,
         },
     )
-    return _device(rows[0])
+    return device_from(rows[0])
 
 
-def forget_secret(account: str, device: str) -> Unit[None]:
-    """Make the device's secrets good for nothing."""
+def forget(account: str, device: str, now_us: int) -> Unit[None]:
+    """Make the device's secrets good for nothing, and let it, its name and its consents leave the list."""
     yield Statement(
-        "UPDATE device SET secret_hash = NULL, earlier_secret_hash = NULL"
+        "UPDATE device SET secret_hash = NULL, earlier_secret_hash = NULL, named_by_person = 0,"
+        " forgotten_us = COALESCE(forgotten_us, :now_us), version = version + 1"
         " WHERE account_id = :account AND id = :device",
+        {"account": account, "device": device, "now_us": now_us},
+    )
+    yield Statement(
+        "DELETE FROM device_consent WHERE account_id = :account AND device_id = :device",
         {"account": account, "device": device},
     )
+
+
+def is_known(account: str, device: str, presented: str) -> Unit[bool]:
+    """Whether the device showed a secret (as its hash) that it was given at an earlier sign-in."""
+    rows = yield Statement(
+        "SELECT id FROM device WHERE account_id = :account AND id = :device"
+        " AND (secret_hash = :presented OR earlier_secret_hash = :presented)",
+        {"account": account, "device": device, "presented": presented},
+    )
+    return bool(rows)
 
 
 def device_of_sign_in(sign_in: str) -> Unit[Device | None]:
@@ -90,10 +112,11 @@ def device_of_sign_in(sign_in: str) -> Unit[Device | None]:
         " WHERE s.id = :sign_in",
         {"sign_in": sign_in},
     )
-    return _device(rows[0]) if rows else None
+    return device_from(rows[0]) if rows else None
 
 
-def _device(row: Row) -> Device:
+def device_from(row: Row) -> Device:
+    """The device of a row."""
     return Device(
         id=row["id"],
         name=row["name"],
@@ -102,4 +125,5 @@ def _device(row: Row) -> Device:
         version=row["version"],
         create_us=row["create_us"],
         last_use_us=row["last_use_us"],
+        last_network=row["last_network"],
     )

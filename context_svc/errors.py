@@ -4,7 +4,8 @@
 
     ServiceError
     ├── SetupCodeWrong       InviteInvalid       EmailTaken          PasswordWeak
-    ├── CredentialsWrong     HashingBusy         AccountNotFound
+    ├── CredentialsWrong     HashingBusy         AccountNotFound     LoginThrottled
+    ├── RateLimited          DeviceNotFound      ApiTokenNotFound    ConsentOfAnother
     ├── RefreshTokenInvalid  RefreshTokenReplayed
     ├── SessionNotFound      SessionEnded
     └── PageTokenInvalid     IdempotencyKeyReused   VersionMismatch   QuotaExceeded
@@ -66,6 +67,46 @@ class HashingBusy(ServiceError):
     reason = "OVERLOADED"
     message = "Too many sign-ins at once. Try again soon."
     default_retry_after = timedelta(seconds=1)
+
+
+class LoginThrottled(ServiceError):
+    """Too many wrong passwords; `retry_after` says when the next one is looked at."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "LOGIN_THROTTLED"
+    message = "Too many failed sign-ins. Try again later."
+
+
+class RateLimited(ServiceError):
+    """Too many calls of one kind in a period; `quota` names it, `retry_after` says when to come back."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
+    message = "Too many calls. Try again later."
+
+
+class DeviceNotFound(ServiceError):
+    """The device id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "DEVICE_NOT_FOUND"
+    message = "No such device."
+
+
+class ApiTokenNotFound(ServiceError):
+    """The API token is unknown, has ended or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "API_TOKEN_NOT_FOUND"
+    message = "No such API token."
+
+
+class ConsentOfAnother(ServiceError):
+    """Consent can be given only from the device itself."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "CALLER_NOT_ALLOWED"
+    message = "Consent can be given only on the device itself."
 
 
 class AccountNotFound(ServiceError):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from chassis.database import Database, Row, Statement, Unit, Value
 from context_svc.errors import MessageNotFound, SessionNotFound
 from context_svc.paging import Key, PageTokens, Query, page_size
 
-MOST_MATERIAL = 400  # messages of a branch that a turn is given
+MOST_MATERIAL = 256  # messages of a branch that a turn is given
+MOST_MATERIAL_BYTES = 2 * 1024 * 1024  # about half a million tokens
+STEP = 64  # messages: the beginning of the material moves by so many at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +92,10 @@ def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
 
 
 def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
-    """The branch that ends with `leaf_id`, its last 400 messages: the same cost however long it is.
+    """The end of the branch that ends with `leaf_id`: the same cost however long the branch is.
+
+    Where it begins moves in steps: between two steps a window begins as the one before it did, and an engine need
+    not read it again.
 
     A message may have been queued behind a turn that then ended without an answer: what came before it is the
     message of that turn.
@@ -107,7 +113,20 @@ def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
     )
     if not rows:
         raise MessageNotFound
-    return Branch(messages=tuple(row["data"] for row in rows), earlier=rows[0]["depth"])
+    kept = rows[left_out([(row["depth"], len(row["data"])) for row in rows]) :]
+    return Branch(messages=tuple(row["data"] for row in kept), earlier=kept[0]["depth"])
+
+
+def left_out(read: Sequence[tuple[int, int]]) -> int:
+    """How many of these messages, each its depth and its bytes, stay out of the material, from the oldest on.
+
+    It begins at the first message of a branch or at every 64th, unless no such beginning is near enough to the end
+    for its bytes; the newest message is always in.
+    """
+    after = accumulate(size for _, size in reversed(read))
+    fitting = [len(read) - count for count, total in enumerate(after, 1) if total <= MOST_MATERIAL_BYTES]
+    steady = [place for place in fitting if read[place][0] % STEP == 0]
+    return min(steady or fitting, default=len(read) - 1)
 
 
 def require_session(account_id: str, session_id: str) -> Unit[int]:

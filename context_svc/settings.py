@@ -41,6 +41,15 @@ class ContextSettings(Settings):
         le=64,
         description="Passwords that are hashed at once; each takes 19 MiB and about 50 ms.",
     )
+    login_failures: int = Field(
+        default=10,
+        ge=1,
+        le=1_000,
+        description="Wrong passwords in 15 minutes, for one account from one network; then it has to wait.",
+    )
+    registrations_per_hour: int = Field(
+        default=5, ge=1, le=10_000, description="New accounts in an hour from one network."
+    )
     running_turns_per_account: int = Field(
         default=4, ge=1, le=10_000, description="Turns of one account that run at once; others wait in order."
     )

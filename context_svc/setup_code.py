@@ -49,31 +49,35 @@ class SetupCode:
         return base64.b32encode(whole).decode()[:_LETTERS]
 
 
-def add_code(hash: str, kind: str, now_us: int, expire_us: int | None) -> Unit[None]:
-    """Keep a code that allows one registration; one that is kept already stays as it is."""
+def add_code(hash: str, kind: str, now_us: int, expire_us: int | None, email_key: str = "") -> Unit[None]:
+    """Keep a code that allows one registration; one that is kept already stays as it is.
+
+    With an `email_key` it allows only a registration under that address.
+    """
     yield Statement(
-        "INSERT INTO registration_code (hash, kind, create_us, expire_us)"
-        " VALUES (:hash, :kind, :now_us, :expire_us) ON CONFLICT (hash) DO NOTHING",
-        {"hash": hash, "kind": kind, "now_us": now_us, "expire_us": expire_us},
+        "INSERT INTO registration_code (hash, kind, create_us, expire_us, email_key)"
+        " VALUES (:hash, :kind, :now_us, :expire_us, :email_key) ON CONFLICT (hash) DO NOTHING",
+        {"hash": hash, "kind": kind, "now_us": now_us, "expire_us": expire_us, "email_key": email_key},
     )
 
 
-def use_code(hash: str, kind: str, account: str, now_us: int) -> Unit[bool]:
+def use_code(hash: str, kind: str, account: str, now_us: int, email_key: str = "") -> Unit[bool]:
     """Use a code up; False when it is unknown, used or expired. Of two at once one wins."""
     rows = yield Statement(
         "UPDATE registration_code SET used_us = :now_us, account_id = :account WHERE hash = :hash"
-        " AND kind = :kind AND used_us IS NULL AND (expire_us IS NULL OR expire_us > :now_us) RETURNING hash",
-        {"hash": hash, "kind": kind, "account": account, "now_us": now_us},
+        " AND kind = :kind AND used_us IS NULL AND (expire_us IS NULL OR expire_us > :now_us)"
+        " AND email_key IN ('', :email_key) RETURNING hash",
+        {"hash": hash, "kind": kind, "account": account, "now_us": now_us, "email_key": email_key},
     )
     return bool(rows)
 
 
-def is_good(hash: str, kind: str, now_us: int) -> Unit[bool]:
+def is_good(hash: str, kind: str, now_us: int, email_key: str = "") -> Unit[bool]:
     """Whether the code could be used now."""
     rows = yield Statement(
         "SELECT hash FROM registration_code WHERE hash = :hash AND kind = :kind AND used_us IS NULL"
-        " AND (expire_us IS NULL OR expire_us > :now_us)",
-        {"hash": hash, "kind": kind, "now_us": now_us},
+        " AND (expire_us IS NULL OR expire_us > :now_us) AND email_key IN ('', :email_key)",
+        {"hash": hash, "kind": kind, "now_us": now_us, "email_key": email_key},
     )
     return bool(rows)
 

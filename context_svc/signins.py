@@ -10,8 +10,9 @@ from chassis import ids
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
-from context_svc import refresh
-from context_svc.devices import Device, DeviceInfo, device_of_sign_in, forget_secret, register_device
+from context_svc import audit, refresh
+from context_svc.audit import Entry, Event
+from context_svc.devices import Device, DeviceInfo, forget, register_device
 from context_svc.digests import digest
 from context_svc.errors import RefreshTokenInvalid, RefreshTokenReplayed
 from context_svc.refresh import Outcome, Refreshed, Refused, Replayed
@@ -38,6 +39,7 @@ class Opening:
     device_secret: str
     presented_secret: str
     device: DeviceInfo
+    network: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,7 @@ class SignIns:
         self._feed = feed
         self._key = key
 
-    def prepare(self, device: DeviceInfo, presented_secret: str = "") -> Opening:
+    def prepare(self, device: DeviceInfo, presented_secret: str = "", network: str = "") -> Opening:
         """Make the id and the secrets of a sign-in that is to begin."""
         return Opening(
             sign_in=ids.uuid(),
@@ -80,6 +82,7 @@ class SignIns:
             device_secret=ids.token(),
             presented_secret=presented_secret,
             device=device,
+            network=network,
         )
 
     def begin(self, account: str, opening: Opening, now_us: int) -> Unit[Opened]:
@@ -89,9 +92,10 @@ class SignIns:
             opening.device,
             presented=digest(opening.presented_secret),
             secret=digest(opening.device_secret),
+            network=opening.network,
             now_us=now_us,
         )
-        ended = yield from _end_device(account, device.id, now_us)
+        ended = yield from end_device(account, device.id, now_us)
         yield Statement(
             "INSERT INTO sign_in (id, account_id, device_id, create_us, expire_us)"
             " VALUES (:id, :account, :device, :now_us, :expire_us)",
@@ -135,7 +139,15 @@ class SignIns:
         now_us = self._clock.now_us()
 
         def unit() -> Unit[Outcome]:
-            return refresh.rotate(parent=digest(token), child=digest(child), device=device, now_us=now_us)
+            outcome = yield from refresh.rotate(
+                parent=digest(token), child=digest(child), device=device, now_us=now_us
+            )
+            for each in outcome.ended if isinstance(outcome, Replayed) else ():
+                told = Entry(
+                    event=Event.REFRESH_REPLAYED, at_us=now_us, account=each.account, subject=each.sign_in
+                )
+                yield from audit.append(told)
+            return outcome
 
         outcome = await self._database.write("sign_in", unit, committed=self._refreshed)
         match outcome:
@@ -166,10 +178,6 @@ class SignIns:
             "sign_in", lambda: _end(sign_in, now_us, forget_device), committed=self._feed.ended
         )
 
-    async def device(self, sign_in: str) -> Device | None:
-        """The device of a sign-in, or None when there is no such sign-in any more."""
-        return await self._database.read(lambda: device_of_sign_in(sign_in))
-
     def _refreshed(self, outcome: Outcome) -> None:
         if isinstance(outcome, Replayed):
             self._feed.ended(outcome.ended)
@@ -193,11 +201,30 @@ def ended_sign_ins(rows: Iterable[Row]) -> tuple[EndedSignIn, ...]:
     )
 
 
-def _end_device(account: str, device: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
+def end_device(account: str, device: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
+    """Part of a unit: end the device's sign-in, if it has one."""
     rows = yield Statement(
         "UPDATE sign_in SET end_us = :now_us WHERE account_id = :account AND device_id = :device"
         " AND end_us IS NULL RETURNING id, account_id, end_us",
         {"account": account, "device": device, "now_us": now_us},
+    )
+    return ended_sign_ins(rows)
+
+
+def end_others(account: str, but: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
+    """Part of a unit: end the account's sign-ins but one, and forget the secrets of all other devices.
+
+    With `but` empty none is left out.
+    """
+    rows = yield Statement(
+        "UPDATE sign_in SET end_us = :now_us WHERE account_id = :account AND id <> :but AND end_us IS NULL"
+        " RETURNING id, account_id, end_us",
+        {"account": account, "but": but, "now_us": now_us},
+    )
+    yield Statement(
+        "UPDATE device SET secret_hash = NULL, earlier_secret_hash = NULL WHERE account_id = :account"
+        " AND id NOT IN (SELECT device_id FROM sign_in WHERE id = :but AND account_id = :account)",
+        {"account": account, "but": but},
     )
     return ended_sign_ins(rows)
 
@@ -208,6 +235,9 @@ def _end(sign_in: str, now_us: int, forget_device: bool) -> Unit[tuple[EndedSign
         " RETURNING id, account_id, device_id, end_us",
         {"id": sign_in, "now_us": now_us},
     )
-    for row in rows if forget_device else ():
-        yield from forget_secret(row["account_id"], row["device_id"])
+    for row in rows:
+        if forget_device:
+            yield from forget(row["account_id"], row["device_id"], now_us)
+        told = Entry(event=Event.LOGOUT, at_us=now_us, account=row["account_id"], subject=sign_in)
+        yield from audit.append(told)
     return ended_sign_ins(rows)

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import StoreUnavailable
-from context_svc.access import ROOMS_WITH_FEED
 from context_svc.accounts import Accounts
 from context_svc.meta import Mesh
 from context_svc.revocations import Feed, Watcher
 from context_svc.turns import TurnState
 
 ROOM = "context_svc"
+_NEED_FEED = frozenset({"llm", "media"})  # the rooms that people call
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomSeen:
-    """One process of a room. `serving` is None where that is not known. Times in microseconds since 1970."""
+    """One process of a room. What is None is not known here. Times in microseconds since 1970."""
 
     name: str
     instance: str
     version: str
     serving: bool | None
     parts: Mapping[str, bool]
+    open_streams: int | None
     start_us: int | None
     heard_us: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """What `mesh status` begins with. Healthy: this room serves and every other one holds the feed."""
+    """What `mesh status` begins with. Healthy: this room serves and those that people call hold the feed."""
 
     version: str
     healthy: bool
@@ -48,8 +49,17 @@ class StatusBoard:
     """Answers GetStatus."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, accounts: Accounts, feed: Feed, mesh: Mesh, version: str
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        accounts: Accounts,
+        feed: Feed,
+        mesh: Mesh,
+        version: str,
+        open_streams: Callable[[], int],
     ) -> None:
+        self._open_streams = open_streams
         self._database = database
         self._clock = clock
         self._accounts = accounts
@@ -66,7 +76,7 @@ class StatusBoard:
         watchers = self._feed.watchers()
         return Status(
             version=self._version,
-            healthy=store and {each.room for each in watchers} >= ROOMS_WITH_FEED,
+            healthy=store and {each.room for each in watchers} >= _NEED_FEED,
             rooms=(self._self(store, now_us), *(_seen(each, now_us) for each in watchers)),
             setup_needed=not await self._accounts.exist(),
             turns=await self._database.read(_count_open_turns),
@@ -88,6 +98,7 @@ class StatusBoard:
             version=self._version,
             serving=store,
             parts={"database": store},
+            open_streams=self._open_streams(),
             start_us=self._start_us,
             heard_us=now_us,
         )
@@ -105,6 +116,7 @@ def _seen(watcher: Watcher, now_us: int) -> RoomSeen:
         version=watcher.version,
         serving=None,
         parts={},
+        open_streams=None,
         start_us=None,
         heard_us=now_us,
     )

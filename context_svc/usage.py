@@ -19,6 +19,7 @@ from chassis.errors import ServiceError, StoreUnavailable
 from chassis.tasks import Tasks
 from chassis.tokens import Verifier
 from context_svc import refresh
+from context_svc.networks import network_of, shortened
 from context_svc.signing import GENERATION
 
 log = telemetry.logger(__name__)
@@ -36,7 +37,7 @@ class Usage:
         self._tasks = tasks
         self._noted: OrderedDict[tuple[str, int], int] = OrderedDict()
 
-    def note(self, sign_in: str, generation: int) -> None:
+    def note(self, sign_in: str, generation: int, network: str) -> None:
         """A valid access token came. Returns at once; the writing follows."""
         key, minute = (sign_in, generation), self._clock.now_us() // _MINUTE_US
         if self._noted.get(key) == minute:
@@ -45,12 +46,12 @@ class Usage:
         self._noted.move_to_end(key)
         if len(self._noted) > _REMEMBERED:
             self._noted.popitem(last=False)
-        self._tasks.spawn("note a used token", self._write(sign_in, generation))
+        self._tasks.spawn("note a used token", self._write(sign_in, generation, network))
 
-    async def _write(self, sign_in: str, generation: int) -> None:
+    async def _write(self, sign_in: str, generation: int, network: str) -> None:
         now_us = self._clock.now_us()
         try:
-            await self._database.write("sign_in", lambda: _noted(sign_in, generation, now_us))
+            await self._database.write("sign_in", lambda: _noted(sign_in, generation, network, now_us))
         except StoreUnavailable as error:
             self._noted.pop((sign_in, generation), None)  # the next call tries again
             log.warning("a used token was not noted", why=error.internal)
@@ -69,7 +70,7 @@ class Gate:
         headers = tuple(metadata)
         caller = self._authenticator.caller(headers, policy)
         if isinstance(caller, User):
-            self._note(_bearer(headers))
+            self._note(_bearer(headers), network_of(headers))
         return caller
 
     def signed_in(self, metadata: Metadata) -> User | None:
@@ -80,11 +81,11 @@ class Gate:
             return None
         return caller if isinstance(caller, User) else None
 
-    def _note(self, token: str) -> None:
+    def _note(self, token: str, network: str) -> None:
         claims = self._users.verify(token)  # remembered by digest: not checked twice
         generation = claims.all.get(GENERATION)
         if isinstance(generation, int):
-            self._usage.note(claims.session, generation)
+            self._usage.note(claims.session, generation, network)
 
 
 def _bearer(metadata: Metadata) -> str:
@@ -92,10 +93,12 @@ def _bearer(metadata: Metadata) -> str:
     return str(value).removeprefix("Bearer ")
 
 
-def _noted(sign_in: str, generation: int, now_us: int) -> Unit[None]:
+def _noted(sign_in: str, generation: int, network: str, now_us: int) -> Unit[None]:
     yield from refresh.mark_used(sign_in, generation, now_us)
     yield Statement(
-        "UPDATE device SET last_use_us = :now_us WHERE last_use_us < :now_us AND (account_id, id) ="
+        "UPDATE device SET last_use_us = :now_us,"
+        " last_network = CASE WHEN :network = '' THEN last_network ELSE :network END"
+        " WHERE last_use_us < :now_us AND (account_id, id) ="
         " (SELECT account_id, device_id FROM sign_in WHERE id = :sign_in)",
-        {"sign_in": sign_in, "now_us": now_us},
+        {"sign_in": sign_in, "now_us": now_us, "network": shortened(network)},
     )

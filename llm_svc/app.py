@@ -19,12 +19,13 @@ from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Server, serving
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
+from chassis.trust import Trust, follow
 from llm_svc.access import POLICIES
 from llm_svc.catalogue import Catalogue
 from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import Phase
-from llm_svc.peers import RevocationFeed, Trust
+from llm_svc.peers import RevocationFeed
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
 from llm_svc.providers.openai import OpenAI
@@ -37,7 +38,6 @@ from llm_svc.steps import Runs
 
 ROOM = "llm"
 DOMAIN = "assistant.mesh"
-VERSION = "0.1.0"
 USERS_ISSUER = "assistant.mesh"
 USERS_AUDIENCE = "mesh"
 ENGINE = "engine"  # the health name that serves once the built-in model is loaded and warm
@@ -161,4 +161,5 @@ async def _follow_feed(settings: Settings, clock: Clock, trust: Trust, stack: As
     channel = open_channel(settings.context, identity=identity, callee="context")
     await stack.enter_async_context(channel)
     tasks = await stack.enter_async_context(Tasks())
-    tasks.spawn("feed of revocations", RevocationFeed(channel, trust, clock, version=VERSION).follow())
+    feed = RevocationFeed(channel)
+    tasks.spawn("follow the revocation feed", follow(feed.open, trust, clock, lambda _heard: None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
 
@@ -11,11 +12,9 @@ from assistant.generation.v1 import generation_pb2_grpc as rpc
 from chassis.errors import NotServed
 from llm_svc import wire
 from llm_svc.catalogue import Catalogue
-from llm_svc.steps import Event, Runs
+from llm_svc.steps import Runs
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
-
-Context = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
 
 
 class GenerationServicer(rpc.GenerationServiceServicer):
@@ -25,15 +24,14 @@ class GenerationServicer(rpc.GenerationServiceServicer):
         self._runs = runs
         self._catalogue = catalogue
 
-    async def Generate(  # type: ignore[override]  # grpc.aio lets a handler write; the stub knows iterators only
-        self, request_iterator: AsyncIterator[pb.GenerateRequest], context: Context
-    ) -> None:
+    async def Generate(
+        self, request_iterator: AsyncIterator[pb.GenerateRequest], context: object
+    ) -> AsyncIterator[pb.GenerateResponse]:
         """The model steps of one turn."""
-
-        async def send(event: Event) -> None:
-            await context.write(wire.response(event))
-
-        await self._runs.serve((wire.frame(message) async for message in request_iterator), send)
+        frames = (wire.frame(message) async for message in request_iterator)
+        async with aclosing(self._runs.serve(frames)) as events:
+            async for event in events:
+                yield wire.response(event)
 
     async def BatchGenerate(
         self, request: pb.BatchGenerateRequest, context: object

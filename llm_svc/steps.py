@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
@@ -14,6 +14,7 @@ from chassis.tasks import Tasks
 from llm_svc import pricing
 from llm_svc.catalogue import Catalogue, Choice
 from llm_svc.errors import ContextTooLong, FrameUnexpected, ParameterUnsupported, ProviderGarbage
+from llm_svc.events import Event, Started, StepDone, StepFailed
 from llm_svc.generation import (
     Activity,
     Delta,
@@ -34,9 +35,9 @@ from llm_svc.generation import (
     ToolResult,
     Usage,
 )
+from llm_svc.line import Line
 from llm_svc.tokens import estimate, estimate_text
 
-PROGRESS_SECONDS = 10.0
 SURELY_TOO_LONG = 3  # an estimate is never that far off; what is nearer the limit the provider decides
 
 
@@ -66,35 +67,6 @@ class Cancel:
 Frame: TypeAlias = Start | Results | Cancel
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The model was chosen."""
-
-    choice: Choice
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepDone:
-    """A step ended; ``reason`` is None when it was cancelled. Cost in micro-USD."""
-
-    reason: FinishReason | None
-    usage: Usage
-    cost: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepFailed:
-    """A step failed after it was asked; the run is over."""
-
-    error: ServiceError
-    usage: Usage
-    cost: int
-
-
-Event: TypeAlias = Started | TextDelta | ReasoningDelta | ToolCall | StepDone | StepFailed | Doing
-Send: TypeAlias = Callable[[Event], Awaitable[None]]
-
-
 class Runs:
     """Serves runs over the catalogue's models."""
 
@@ -102,10 +74,10 @@ class Runs:
         self._catalogue = catalogue
         self._clock = clock
 
-    async def serve(self, frames: AsyncIterator[Frame], send: Send) -> None:
-        """One run, from its Start to the end of its last step.
+    async def serve(self, frames: AsyncIterator[Frame]) -> AsyncGenerator[Event, None]:
+        """What one run tells, from its Start to the end of its last step.
 
-        Raises what refuses the run before a provider is asked; a failure after that is sent as StepFailed.
+        Raises what refuses the run before a provider is asked; a failure after that is told as StepFailed.
         """
         start = await anext(frames, None)
         if not isinstance(start, Start):
@@ -114,9 +86,13 @@ class Runs:
         request = replace(start.request, model=choice.model.id)
         _require_able(request, choice)
         pricing.require_affordable(request, choice.model, start.max_cost)
+        line = Line(self._clock)
         async with Tasks() as tasks:
-            run = _Run(choice, request, _Line(send, self._clock), tasks)
-            await run.perform(frames)
+            running = tasks.spawn("generation", _Run(choice, request, line, tasks).perform(frames))
+            running.add_done_callback(lambda _: line.close())
+            while (event := await line.take()) is not None:
+                yield event
+            await running
 
 
 def _require_able(request: Request, choice: Choice) -> None:
@@ -128,30 +104,6 @@ def _require_able(request: Request, choice: Choice) -> None:
         raise ParameterUnsupported("images", metadata={"parameter": "images"})
     if estimate(request).tokens > SURELY_TOO_LONG * model.context_tokens:
         raise ContextTooLong
-
-
-class _Line:
-    """The way to the caller: one event at a time, and a sign of life when nothing was said for a while."""
-
-    def __init__(self, send: Send, clock: Clock) -> None:
-        self._send = send
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._spoke = clock.monotonic()
-        self.doing = Doing(Activity.WORKING)
-
-    async def say(self, event: Event) -> None:
-        async with self._lock:
-            await self._send(event)
-            self._spoke = self._clock.monotonic()
-
-    async def keep_alive(self) -> None:
-        while True:
-            quiet = self._clock.monotonic() - self._spoke
-            if quiet >= PROGRESS_SECONDS:
-                await self.say(self.doing)
-            else:
-                await self._clock.sleep(PROGRESS_SECONDS - quiet)
 
 
 @dataclass(slots=True)
@@ -177,7 +129,7 @@ class _Said:
 class _Run:
     """One run: its model, its growing window and the step that is on."""
 
-    def __init__(self, choice: Choice, request: Request, line: _Line, tasks: Tasks) -> None:
+    def __init__(self, choice: Choice, request: Request, line: Line, tasks: Tasks) -> None:
         self._choice = choice
         self._request = request
         self._line = line

@@ -14,6 +14,7 @@ from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
 from chassis.errors import ServiceError
 from llm_svc.errors import FrameUnexpected
+from llm_svc.events import Event, Started, StepDone, StepFailed
 from llm_svc.generation import (
     Activity,
     Doing,
@@ -37,7 +38,7 @@ from llm_svc.generation import (
     Usage,
 )
 from llm_svc.providers.provider import Model, ModelState
-from llm_svc.steps import Cancel, Event, Frame, Results, Start, Started, StepDone, StepFailed
+from llm_svc.steps import Cancel, Frame, Results, Start
 
 PAGE = 50
 

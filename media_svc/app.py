@@ -19,6 +19,7 @@ from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import Server, serving
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
+from chassis.trust import Trust, follow
 from media_svc import peers
 from media_svc.access import POLICIES
 from media_svc.blobs import open_blobs
@@ -30,7 +31,6 @@ from media_svc.servicer import KNOWLEDGE, MEDIA, KnowledgeServicer, MediaService
 from media_svc.settings import Settings
 from media_svc.shelf import Shelf
 from media_svc.sweeping import Sweeper
-from media_svc.trust import Trust
 
 ROOM = "media"
 DOMAIN = "assistant.media"
@@ -97,11 +97,10 @@ async def _identity(settings: Settings, clock: Clock, health: Health, stack: Asy
     channel = await stack.enter_async_context(
         open_channel(settings.context, identity=identity, callee=peers.CALLEE)
     )
-    feed = peers.RevocationFeed(
-        channel, Trust(keys, revocations, clock), clock, lambda heard: health.set(FEED, heard)
-    )
+    feed, trust = peers.RevocationFeed(channel), Trust(keys, revocations, clock)
     tasks = await stack.enter_async_context(Tasks())
-    tasks.spawn("follow the revocation feed", feed.follow())
+    following = follow(feed.open, trust, clock, lambda heard: health.set(FEED, heard))
+    tasks.spawn("follow the revocation feed", following)
     users = Verifier(keys, _USER_ISSUER, _USER_AUDIENCE, USER_TOKEN, clock)
     rooms = Verifier(_rooms(settings.keys_dir), None, ROOM, ROOM_TOKEN, clock, session=False)
     return Authenticator(users, rooms, revocations, clock)

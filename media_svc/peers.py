@@ -2,69 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
-from datetime import timedelta
-from typing import NoReturn
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.identity.v1 import identity_pb2 as pb
 from assistant.identity.v1 import identity_pb2_grpc as rpc
-from chassis import ids, telemetry
-from chassis.clock import Clock
+from chassis import ids
 from chassis.dial import streaming
-from chassis.keys import KeyRefused
-from media_svc.trust import FOREVER, Alive, Changed, FeedBroken, Key, Told, Trust, Whole
+from chassis.trust import FOREVER, Alive, Changed, Frames, Key, Told, Whole
 
 CALLEE = "context"
 VERSION = "0.1.0"
-SILENCE = timedelta(seconds=10)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
 
-log = telemetry.logger(__name__)
+
+_FOR_PEOPLE = (pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN, pb.SIGNING_KEY_PURPOSE_API_TOKEN)
 
 
 class RevocationFeed:
-    """Holds WatchRevocations open. `heard` is told true with each frame, false when it is lost."""
+    """WatchRevocations of context_svc, for `chassis.trust.follow`."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, trust: Trust, clock: Clock, heard: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = rpc.IdentityServiceStub(channel)
-        self._trust = trust
-        self._clock = clock
-        self._heard = heard
-        self._pause = _FIRST_PAUSE
-        self._instance = ids.uuid()
+        self._request = pb.WatchRevocationsRequest(version=VERSION, instance_id=ids.uuid())
 
-    async def follow(self) -> NoReturn:
-        """Keep the trust up to date until cancelled; open a stream that ended, broke or fell silent anew."""
-        while True:
-            try:
-                await self._watch()
-            except grpc.aio.AioRpcError as error:
-                log.info("the revocation feed is away", code=error.code().name)
-            except (FeedBroken, KeyRefused, ValueError, TimeoutError) as error:
-                log.warning("the revocation feed was cut", why=type(error).__name__)
-            self._heard(False)
-            await self._clock.sleep(self._pause)
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Frames]:
+        """Begin a stream; leaving the block ends it."""
+        async with streaming(self._stub.WatchRevocations(self._request)) as call:
+            yield _frames(call)
 
-    async def _watch(self) -> None:
-        request = pb.WatchRevocationsRequest(version=VERSION, instance_id=self._instance)
-        self._trust.begin()
-        async with streaming(self._stub.WatchRevocations(request)) as frames:
-            while True:
-                async with asyncio.timeout(SILENCE.total_seconds()):
-                    frame = await frames.read()
-                if not isinstance(frame, pb.WatchRevocationsResponse) or frame.HasField("closed"):
-                    return
-                self._trust.receive(frame.sequence, told(frame))
-                self._pause = _FIRST_PAUSE
-                self._heard(True)
+
+async def _frames(call: AsyncIterable[pb.WatchRevocationsResponse]) -> Frames:
+    async for frame in call:
+        if frame.HasField("closed"):
+            return
+        yield frame.sequence, told(frame)
 
 
 def told(frame: pb.WatchRevocationsResponse) -> Told:
@@ -96,7 +72,7 @@ def _keys(part: pb.RevocationState | pb.RevocationChange) -> dict[str, Key]:
             end_us=_us(key.not_after_time) if key.HasField("not_after_time") else FOREVER,
         )
         for key in part.signing_keys
-        if key.purpose == pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN
+        if key.purpose in _FOR_PEOPLE
     }
 
 

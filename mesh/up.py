@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -168,9 +170,17 @@ def welcome(settings: MeshSettings, seconds: float, code: str) -> list[str]:
     return [
         f"Ready in {seconds:.1f} s. Ctrl-C ends it.",
         f"  web page, JSON, gRPC and grpc-web: {url}",
-        "  in another terminal:               mesh chat",
+        f"  in another terminal:               {command()} chat",
         *([f"  first account elsewhere:           {url}/#setup={code}  (code {code})"] if code else []),
     ]
+
+
+def command() -> str:
+    """How a person calls this command from where they are."""
+    called = Path(sys.argv[0])
+    if called.name != "mesh" or shutil.which("mesh"):
+        return "mesh"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def _remove_sockets(where: Places) -> None:

@@ -164,7 +164,8 @@ class Turn:
         if self._order.purpose is not Purpose.ACTION:
             try:
                 self._choose(models)
-                self._fitted = self._fit()
+                if self._order.resumption is not None:  # TurnStarted may come before the next step's fit
+                    self._fitted = self._fit()
             except TurnError as error:
                 yield from self._fail(error.reason, error.message, error.retryable, Stage.WINDOW)
                 return

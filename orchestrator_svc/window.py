@@ -21,6 +21,7 @@ from orchestrator_svc.conversation import (
     Placement,
     Reasoning,
     Role,
+    Text,
     ToolCall,
     ToolResult,
     Trust,
@@ -95,12 +96,13 @@ def fit(
     fixed = frame + sum(map(gauge.message, (*lead, *newest)))
     steps = _shortened(steps, budget - fixed, gauge)
     fixed += sum(map(gauge.message, steps))
-    sizes = [sum(map(gauge.message, unfolded(message))) for message in history]
+    past = [unfolded(message) for message in history]
+    sizes = [sum(map(gauge.message, told)) for told in past]
     cut = _cut(sizes, fixed, budget)
     total = fixed + sum(sizes[cut:])
     if total > budget:
         raise WindowTooLong(f"{total} tokens into {budget}")
-    told = itertools.chain.from_iterable(map(unfolded, history[cut:]))
+    told = itertools.chain.from_iterable(past[cut:])
     return Fitted(
         window=Window(system=system, messages=(*lead, *told, *newest, *steps)),
         report=Report(
@@ -118,6 +120,8 @@ def unfolded(message: Message) -> tuple[Message, ...]:
 
     A call that has no result (its turn was stopped) is left out: no provider takes it.
     """
+    if all(isinstance(part.content, Text) for part in message.parts):  # nearly all: nothing to unfold
+        return (message,) if message.parts else ()
     answered = {part.content.call_id for part in message.parts if isinstance(part.content, ToolResult)}
     pieces: list[tuple[Role, list[Part]]] = []
     for part in message.parts:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import conversation, identity, jobs
+from context_svc.schema import conversation, identity, identity_rules, jobs
 
-MIGRATIONS: tuple[Migration, ...] = (identity.MIGRATION, conversation.MIGRATION, jobs.MIGRATION)
+MIGRATIONS: tuple[Migration, ...] = (
+    identity.MIGRATION,
+    conversation.MIGRATION,
+    identity_rules.MIGRATION,
+    jobs.MIGRATION,
+)

@@ -17,6 +17,9 @@ from chassis import call
 from chassis.call import Caller, RoomCaller
 from chassis.clock import Clock
 from context_svc.accounts import Accounts
+from context_svc.device_list import DeviceList
+from context_svc.networks import network_of
+from context_svc.profiles import Profiles
 from context_svc.revocations import Feed
 from context_svc.server_info import Introduction
 from context_svc.signing import UserKeys
@@ -35,6 +38,8 @@ class IdentityServicer(IdentityServiceServicer):
         *,
         accounts: Accounts,
         sign_ins: SignIns,
+        devices: DeviceList,
+        profiles: Profiles,
         introduction: Introduction,
         keys: UserKeys,
         feed: Feed,
@@ -43,6 +48,8 @@ class IdentityServicer(IdentityServiceServicer):
     ) -> None:
         self._accounts = accounts
         self._sign_ins = sign_ins
+        self._devices = devices
+        self._profiles = profiles
         self._introduction = introduction
         self._keys = keys
         self._feed = feed
@@ -55,11 +62,11 @@ class IdentityServicer(IdentityServiceServicer):
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         """See the contract."""
-        return wire.registered(await self._accounts.register(wire.registration(request)))
+        return wire.registered(await self._accounts.register(wire.registration(request, _network(context))))
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         """See the contract."""
-        return wire.logged_in(await self._accounts.log_in(wire.login(request)))
+        return wire.logged_in(await self._accounts.log_in(wire.login(request, _network(context))))
 
     async def RefreshToken(
         self, request: pb.RefreshTokenRequest, context: Context
@@ -83,8 +90,46 @@ class IdentityServicer(IdentityServiceServicer):
         """See the contract."""
         user = call.current().user()
         return wire.current_user(
-            await self._accounts.get(user.account), await self._sign_ins.device(user.sign_in)
+            await self._accounts.get(user.account), await self._devices.of_sign_in(user.sign_in)
         )
+
+    async def UpdateCurrentUser(
+        self, request: pb.UpdateCurrentUserRequest, context: Context
+    ) -> pb.UpdateCurrentUserResponse:
+        """See the contract."""
+        changed = await self._profiles.update(call.current().user(), wire.profile_change(request))
+        return pb.UpdateCurrentUserResponse(account=wire.account(changed))
+
+    async def ChangePassword(
+        self, request: pb.ChangePasswordRequest, context: Context
+    ) -> pb.ChangePasswordResponse:
+        """See the contract."""
+        ended = await self._profiles.change_password(call.current().user(), wire.password_change(request))
+        return pb.ChangePasswordResponse(revoked_devices=ended)
+
+    async def ListDevices(self, request: pb.ListDevicesRequest, context: Context) -> pb.ListDevicesResponse:
+        """See the contract."""
+        page = await self._devices.list_page(
+            call.current().user(), size=request.page_size, token=request.page_token
+        )
+        return wire.device_page(page)
+
+    async def UpdateDevice(
+        self, request: pb.UpdateDeviceRequest, context: Context
+    ) -> pb.UpdateDeviceResponse:
+        """See the contract."""
+        change = wire.device_change(request, self._clock.now_us())
+        changed = await self._devices.change(call.current().user(), change)
+        return pb.UpdateDeviceResponse(device=wire.listed_device(changed))
+
+    async def RevokeDevice(
+        self, request: pb.RevokeDeviceRequest, context: Context
+    ) -> pb.RevokeDeviceResponse:
+        """See the contract."""
+        await self._devices.revoke(
+            call.current().user(), request.device_id, allow_missing=request.allow_missing
+        )
+        return pb.RevokeDeviceResponse()
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context
@@ -107,6 +152,10 @@ class IdentityServicer(IdentityServiceServicer):
         async for frame in frames:
             sequence += 1
             yield wire.feed_frame(frame, sequence=sequence, sent_us=self._clock.now_us())
+
+
+def _network(context: Context) -> str:
+    return network_of(context.invocation_metadata() or ())
 
 
 def _room(caller: Caller | None) -> str:

@@ -13,6 +13,7 @@ from assistant.operator.v1.operator_pb2_grpc import (
 )
 from context_svc.setup_code import SetupCode
 from context_svc.status import StatusBoard
+from context_svc.users import Users
 from context_svc.wire import operator as wire
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -21,9 +22,10 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class OperatorServicer(OperatorServiceServicer):
     """What the owner of the machine may do; never message content."""
 
-    def __init__(self, setup_code: SetupCode, board: StatusBoard) -> None:
+    def __init__(self, setup_code: SetupCode, board: StatusBoard, users: Users) -> None:
         self._setup_code = setup_code
         self._board = board
+        self._users = users
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""
@@ -38,3 +40,26 @@ class OperatorServicer(OperatorServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """See the contract."""
         return wire.status(await self._board.read())
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
+        """See the contract."""
+        return wire.users(await self._users.list_page(size=request.page_size, token=request.page_token))
+
+    async def CreateInvite(
+        self, request: pb.CreateInviteRequest, context: Context
+    ) -> pb.CreateInviteResponse:
+        """See the contract."""
+        made = await self._users.invite(request.request_id, ttl=wire.ttl(request), email=request.email)
+        return wire.invite(made)
+
+    async def ResetPassword(
+        self, request: pb.ResetPasswordRequest, context: Context
+    ) -> pb.ResetPasswordResponse:
+        """See the contract."""
+        made = await self._users.reset_password(request.request_id, request.account_id, request.new_password)
+        return pb.ResetPasswordResponse(generated_password=made)
+
+    async def RevokeUser(self, request: pb.RevokeUserRequest, context: Context) -> pb.RevokeUserResponse:
+        """See the contract."""
+        done = await self._users.revoke(request.request_id, request.account_id, block=request.block)
+        return wire.revoked(done)

@@ -9,7 +9,10 @@ from typing import assert_never
 
 from google.api.httpbody_pb2 import HttpBody
 
+from assistant.context.v1.context_pb2 import DeviceContextKind
 from assistant.identity.v1 import identity_pb2 as pb
+from assistant.message.v1.message_pb2 import Placement as ProtoPlacement
+from chassis.errors import InvalidRequest, Violation
 from context_svc.accounts import (
     Account,
     InvitePermission,
@@ -19,7 +22,10 @@ from context_svc.accounts import (
     SetupPermission,
     SignedIn,
 )
+from context_svc.consents import Consent, Kind, Placement, default_placement
+from context_svc.device_list import DeviceChange, Listed, Page
 from context_svc.devices import Device, DeviceInfo, Platform
+from context_svc.profiles import PasswordChange, ProfileChange
 from context_svc.revocations import (
     Change,
     Closed,
@@ -41,7 +47,7 @@ _CLOSED = {
 }
 
 
-def registration(request: pb.RegisterRequest) -> Registration:
+def registration(request: pb.RegisterRequest, network: str) -> Registration:
     """What a new person says."""
     return Registration(
         request_id=request.request_id,
@@ -50,16 +56,18 @@ def registration(request: pb.RegisterRequest) -> Registration:
         password=request.password,
         device=device_info(request.device),
         permission=_permission(request),
+        network=network,
     )
 
 
-def login(request: pb.LoginRequest) -> Login:
+def login(request: pb.LoginRequest, network: str) -> Login:
     """What a person says to sign in."""
     return Login(
         email=request.email,
         password=request.password,
         device=device_info(request.device),
         device_secret=request.device_secret,
+        network=network,
     )
 
 
@@ -90,10 +98,10 @@ def logged_in(signed_in: SignedIn) -> pb.LoginResponse:
     )
 
 
-def current_user(person: Account, using: Device | None) -> pb.GetCurrentUserResponse:
+def current_user(person: Account, using: Listed | None) -> pb.GetCurrentUserResponse:
     """Who calls, from which device."""
     return pb.GetCurrentUserResponse(
-        account=account(person), device=None if using is None else device(using, current=True)
+        account=account(person), device=None if using is None else listed_device(using)
     )
 
 
@@ -109,6 +117,58 @@ def account(value: Account) -> pb.Account:
     )
 
 
+def listed_device(value: Listed) -> pb.Device:
+    """A device of the list."""
+    answer = device(value.device, current=value.current)
+    answer.signed_in = value.signed_in
+    answer.consents.extend(_consent(each) for each in value.consents)
+    return answer
+
+
+def device_page(page: Page) -> pb.ListDevicesResponse:
+    """A page of devices."""
+    return pb.ListDevicesResponse(
+        devices=[listed_device(each) for each in page.devices], next_page_token=page.next_token
+    )
+
+
+def device_change(request: pb.UpdateDeviceRequest, now_us: int) -> DeviceChange:
+    """What is to change about a device. Raises InvalidRequest."""
+    named, told = set(request.update_mask.paths), request.device
+    decided = tuple(_decided(each, now_us) for each in told.consents) if "consents" in named else ()
+    if len({each.kind for each in decided}) != len(decided):
+        raise _unfit("device.consents", "A kind has one entry at most.")
+    return DeviceChange(
+        request_id=request.request_id,
+        device=told.id,
+        name=_filled("device.name", told.name) if "name" in named else None,
+        consents=decided,
+        expected_version=request.expected_version if request.HasField("expected_version") else None,
+    )
+
+
+def profile_change(request: pb.UpdateCurrentUserRequest) -> ProfileChange:
+    """What is to change about the account. Raises InvalidRequest."""
+    named, told = set(request.update_mask.paths), request.account
+    return ProfileChange(
+        request_id=request.request_id,
+        display_name=_filled("account.display_name", told.display_name) if "display_name" in named else None,
+        email=_filled("account.email", told.email) if "email" in named else None,
+        expected_version=request.expected_version if request.HasField("expected_version") else None,
+        password=request.current_password,
+    )
+
+
+def password_change(request: pb.ChangePasswordRequest) -> PasswordChange:
+    """What a person says to get another password."""
+    return PasswordChange(
+        request_id=request.request_id,
+        current=request.current_password,
+        fresh=request.new_password,
+        with_api_tokens=request.revoke_api_tokens,
+    )
+
+
 def device(value: Device, *, current: bool) -> pb.Device:
     """A device that is signed in."""
     return pb.Device(
@@ -118,6 +178,7 @@ def device(value: Device, *, current: bool) -> pb.Device:
         app_version=value.app_version,
         create_time=timestamp(value.create_us),
         last_use_time=timestamp(value.last_use_us // 60_000_000 * 60_000_000),
+        last_network=value.last_network,
         current=current,
         signed_in=True,
         version=value.version,
@@ -168,6 +229,32 @@ def feed_frame(frame: Frame, *, sequence: int, sent_us: int) -> pb.WatchRevocati
         case _:
             assert_never(frame)
     return answer
+
+
+def _decided(told: pb.DeviceConsent, now_us: int) -> Consent:
+    kind = Kind(told.kind)
+    placement = Placement(told.placement) if told.placement else default_placement(kind)
+    return Consent(kind=kind, granted=told.granted, placement=placement, update_us=now_us)
+
+
+def _consent(value: Consent) -> pb.DeviceConsent:
+    return pb.DeviceConsent(
+        kind=DeviceContextKind.ValueType(int(value.kind)),
+        granted=value.granted,
+        placement=ProtoPlacement.ValueType(int(value.placement)),
+        update_time=timestamp(value.update_us),
+    )
+
+
+def _filled(field: str, value: str) -> str:
+    if not value:
+        raise _unfit(field, "It must not be empty.")
+    return value
+
+
+def _unfit(field: str, description: str) -> InvalidRequest:
+    found = Violation(field=field, description=description, rule="identity.fit")
+    return InvalidRequest(field, violations=(found,))
 
 
 def _permission(request: pb.RegisterRequest) -> Permission:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from assistant.operator.v1 import operator_pb2 as pb
 from context_svc.status import RoomSeen, Status
 from context_svc.turns import TurnState
+from context_svc.users import Invite, Page, Revoked, Summary
 from context_svc.wire.times import timestamp
 
 _STATES = {
@@ -34,12 +37,48 @@ def status(value: Status) -> pb.GetStatusResponse:
     )
 
 
+def invite(value: Invite) -> pb.CreateInviteResponse:
+    """An invite. Where the page is this room does not know: the link stays empty."""
+    return pb.CreateInviteResponse(invite_code=value.code, expire_time=timestamp(value.expire_us))
+
+
+def ttl(request: pb.CreateInviteRequest) -> timedelta | None:
+    """How long an invite is to hold, if it was said."""
+    return request.ttl.ToTimedelta() if request.HasField("ttl") else None
+
+
+def revoked(value: Revoked) -> pb.RevokeUserResponse:
+    """What was ended."""
+    return pb.RevokeUserResponse(revoked_devices=value.devices, revoked_api_tokens=value.api_tokens)
+
+
+def users(page: Page) -> pb.ListUsersResponse:
+    """A page of accounts."""
+    return pb.ListUsersResponse(users=[_user(each) for each in page.users], next_page_token=page.next_token)
+
+
+def _user(value: Summary) -> pb.UserSummary:
+    return pb.UserSummary(
+        account_id=value.account.id,
+        email=value.account.email,
+        display_name=value.account.display_name,
+        state=pb.ACCOUNT_STATE_BLOCKED if value.blocked else pb.ACCOUNT_STATE_ACTIVE,
+        create_time=timestamp(value.account.create_us),
+        last_use_time=None
+        if value.last_use_us is None
+        else timestamp(value.last_use_us // 60_000_000 * 60_000_000),
+        device_count=value.devices,
+        session_count=value.sessions,
+    )
+
+
 def _room(seen: RoomSeen) -> pb.RoomStatus:
     return pb.RoomStatus(
         name=seen.name,
         instance_id=seen.instance,
         version=seen.version,
         health=_STATES[seen.serving],
+        open_streams=seen.open_streams,
         parts={name: _STATES[serving] for name, serving in seen.parts.items()},
         start_time=None if seen.start_us is None else timestamp(seen.start_us),
         heard_time=timestamp(seen.heard_us),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -19,6 +20,7 @@ from llm_svc.tokens import estimate
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
+END_SECONDS = 0.1  # a body that does not end with its last word costs its connection
 MAX_REFUSAL_BYTES = 64 * 1024
 
 
@@ -91,13 +93,15 @@ async def deltas(
     """POST a chat completion and give its deltas; the response is closed with the generator."""
     async with _posted(pool, path, asked) as response:
         decoder = chat_stream.Decoder(request)
-        async for data in response.aiter_bytes():
+        body = response.aiter_bytes()
+        async for data in body:
             for delta in decoder.feed(data):
                 yield delta
             if decoder.done:
                 break
         for delta in decoder.end():
             yield delta
+        await _read_out(body)
 
 
 @asynccontextmanager
@@ -114,6 +118,14 @@ async def _posted(pool: httpx.AsyncClient, path: str, asked: bytes) -> AsyncIter
         raise ProviderGarbage from broken
     except httpx.HTTPError as broken:
         raise ProviderFailed from broken
+
+
+async def _read_out(body: AsyncIterator[bytes]) -> None:
+    """Take the end of a body that has said all: only then its connection serves the next request."""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(END_SECONDS):
+            async for _ in body:
+                pass
 
 
 async def _refusal_body(response: httpx.Response) -> bytes:

@@ -55,6 +55,7 @@ SOURCES = {
     ChoiceSource.VISION: chat.MODEL_CHOICE_SOURCE_VISION,
 }
 _SOURCES = {number: source for source, number in SOURCES.items()}
+_PERSON, _UNTRUSTED = Trust.PERSON, Trust.UNTRUSTED
 _DECISIONS = {
     chat.APPROVAL_DECISION_APPROVE: Decision.APPROVE,
     chat.APPROVAL_DECISION_EDIT: Decision.EDIT,
@@ -122,10 +123,10 @@ def material(message: pb.Material) -> Material:
 def stored(message: msg.Message) -> Message:
     """A stored message. Text of the person is trusted when nothing else is said of it."""
     role = voc.role(message.role)
-    default = Trust.PERSON if message.role == msg.ROLE_USER else Trust.UNTRUSTED
+    default = _PERSON if message.role == msg.ROLE_USER else _UNTRUSTED
     return Message(
         role=role,
-        parts=tuple(_part(part, default) for part in message.parts),
+        parts=tuple([_part(part, default) for part in message.parts]),
         id=message.id,
         placement=voc.placement(message.placement),
     )

@@ -37,6 +37,7 @@ class ChatServer:
         self.fault: Fault | None = None
         self.asked: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
+        self.connections = 0
         self.gone = asyncio.Event()
 
     @asynccontextmanager
@@ -49,6 +50,7 @@ class ChatServer:
             server.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 headers = _headers(head)

@@ -23,13 +23,18 @@ def examples() -> dict[str, str]:
     return dict(_EXAMPLE.findall((ROOT / "README.md").read_text()))
 
 
+def in_this_environment(script: str) -> str:
+    """The script as it stands, but for the environment's folder when the tests run in another one."""
+    here = Path(sys.executable).parent
+    programs = {"mesh": f"{sys.executable} -m mesh"}
+    return re.sub(r"\.venv/bin/(\w+)", lambda found: programs.get(found[1], f"{here}/{found[1]}"), script)
+
+
 @pytest.mark.requirement("RUN-5")
 @pytest.mark.parametrize("name", sorted(examples()))
 def test_the_commands_of_the_readme_run_as_they_stand(home: House, name: str) -> None:
-    binaries = Path(sys.executable).parent
-    script = examples()[name].replace(".venv/bin/mesh", f"{sys.executable} -m mesh")
     run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace(".venv/bin/", f"{binaries}/")],
+        ["bash", "-euo", "pipefail", "-c", in_this_environment(examples()[name])],
         cwd=ROOT,
         env=home.environment,
         capture_output=True,
@@ -38,7 +43,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(home: House, name: str) ->
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert "The answer is 391." in run.stdout.replace('"}}}\n\ndata', "") or "391" in run.stdout
+    assert "391" in run.stdout
     assert "turnFinished" in run.stdout
 
 

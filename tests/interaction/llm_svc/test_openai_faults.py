@@ -105,6 +105,13 @@ async def test_a_step_that_is_closed_reaches_the_server_within_a_second() -> Non
         await asyncio.wait_for(fake.gone.wait(), 1.0)
 
 
+async def test_steps_one_after_another_share_a_connection() -> None:
+    async with provider() as (adapter, fake):
+        for _ in range(3):
+            await collect(adapter)
+        assert fake.connections == 1
+
+
 async def test_the_key_travels_in_the_header_and_the_server_is_shown_without_it() -> None:
     async with provider() as (adapter, fake):
         await collect(adapter)

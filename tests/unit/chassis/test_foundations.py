@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -223,3 +224,20 @@ async def test_the_system_clock_is_in_microseconds_and_never_goes_back() -> None
     await clock.sleep(-1)
     assert abs(clock.now_us() / 1e6 - time.time()) < 5
     assert clock.monotonic() >= before
+
+
+async def test_a_task_that_swallowed_its_cancellation_is_cancelled_again() -> None:
+    begun = asyncio.Event()
+
+    async def deaf() -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    tasks = Tasks()
+    tasks.spawn("deaf", deaf())
+    await begun.wait()
+    async with asyncio.timeout(5):
+        await tasks.aclose()
+    assert len(tasks) == 0

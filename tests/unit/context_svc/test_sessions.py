@@ -63,8 +63,10 @@ async def sessions(database: Database, log: Recorder) -> Sessions:
 
 def person() -> Unit[None]:
     for sql in (
-        "INSERT INTO account VALUES ('a', 'e', 'e', 'n', 'h', 1, 0, 0, 0)",
-        "INSERT INTO device VALUES ('a', 'd', 'n', 0, 4, '1', NULL, NULL, 1, 0, 0)",
+        "INSERT INTO account (id, email, email_key, display_name, password_hash, version, session_count, create_us,"
+        " update_us) VALUES ('a', 'e', 'e', 'n', 'h', 1, 0, 0, 0)",
+        "INSERT INTO device (account_id, id, name, named_by_person, platform, app_version, secret_hash,"
+        " earlier_secret_hash, version, create_us, last_use_us) VALUES ('a', 'd', 'n', 0, 4, '1', NULL, NULL, 1, 0, 0)",
         "INSERT INTO sign_in VALUES ('s', 'a', 'd', 0, 1, NULL)",
     ):
         yield Statement(sql)

@@ -8,6 +8,7 @@ from chassis.auth import Revocations
 from chassis.database import Database, Statement, Unit
 from chassis.testing import FakeClock
 from context_svc.accounts import Accounts
+from context_svc.guard import Guard
 from context_svc.meta import open_mesh
 from context_svc.passwords import Cost, Passwords
 from context_svc.revocations import Feed
@@ -15,11 +16,15 @@ from context_svc.schema import MIGRATIONS
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.throttle import Subjects
 from context_svc.turns import TurnState
 
 
 def conversation() -> Unit[None]:
-    yield Statement("INSERT INTO account VALUES ('a', 'e', 'e', 'n', 'h', 1, 0, 0, 0)")
+    yield Statement(
+        "INSERT INTO account (id, email, email_key, display_name, password_hash, version, create_us, update_us)"
+        " VALUES ('a', 'e', 'e', 'n', 'h', 1, 0, 0)"
+    )
     yield Statement(
         "INSERT INTO session (id, account_id, title, title_source, state, settings, version, create_us,"
         " update_us, device_id, shape) VALUES ('s', 'a', '', 0, 1, :none, 1, 0, 0, 'd', '')",
@@ -41,7 +46,8 @@ async def board(database: Database, tmp_path_factory: pytest.TempPathFactory) ->
     feed = Feed(clock, Revocations(clock, patience=None), keys.public)
     sign_ins = SignIns(database, clock, AccessTokens(keys, clock), feed, b"k")
     async with Passwords(Cost(memory_kib=64, passes=1)) as passwords:
-        accounts = Accounts(database, clock, passwords, sign_ins, open_registration=False)
+        guard = Guard(database, clock, passwords, Subjects(b"k"))
+        accounts = Accounts(database, clock, passwords, sign_ins, guard, open_registration=False)
     mesh = await open_mesh(database)
     return StatusBoard(
         database=database, clock=clock, accounts=accounts, feed=feed, mesh=mesh, version="1.2.3"

@@ -22,6 +22,7 @@ from llm_svc.errors import (
     ProviderTimeout,
     UnknownModel,
 )
+from llm_svc.events import Event, Started, StepDone, StepFailed
 from llm_svc.generation import (
     Activity,
     Delta,
@@ -41,7 +42,7 @@ from llm_svc.generation import (
 from llm_svc.providers import script
 from llm_svc.providers.provider import Model, Price
 from llm_svc.providers.scripted import Scripted
-from llm_svc.steps import Cancel, Event, Frame, Results, Runs, Start, Started, StepDone, StepFailed
+from llm_svc.steps import Cancel, Frame, Results, Runs, Start
 from tests.unit.llm_svc.windows import CALCULATE, asking, user
 
 pytestmark = pytest.mark.requirement("LLM-6", "LLM-2")
@@ -99,7 +100,8 @@ class Caller:
 
     async def run(self) -> list[Event]:
         async with asyncio.timeout(5):
-            await self._runs.serve(self._read(), self._keep)
+            async for event in self._runs.serve(self._read()):
+                self._keep(event)
         return self.events
 
     async def until(self, seen: Callable[[list[Event]], bool]) -> None:
@@ -112,7 +114,7 @@ class Caller:
         while (frame := await self._frames.get()) is not None:
             yield frame
 
-    async def _keep(self, event: Event) -> None:
+    def _keep(self, event: Event) -> None:
         self.events.append(event)
         self.changed.set()
 

@@ -30,13 +30,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(assistant/generation/v1/generation.proto\x12\x17\x61ssistant.generation.v1\x1a\x1e\x61ssistant/error/v1/error.proto\x1a\"assistant/message/v1/message.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x05\x12\x15\n\routput_tokens\x18\x05 \x01(\x05\x12\x0e\n\x06vision\x18\x06 \x01(\x08\x12\r\n\x05tools\x18\x07 \x01(\x08\x12\x13\n\x0bjson_schema\x18\x08 \x01(\x08\x12\r\n\x05local\x18\t \x01(\x08\x12\x1d\n\x15input_price_micro_usd\x18\n \x01(\x03\x12\x1e\n\x16output_price_micro_usd\x18\x0b \x01(\x03\x12.\n\nprice_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05state\x18\r \x01(\x0e\x32#.assistant.generation.v1.ModelState\x12\x15\n\rload_fraction\x18\x0e \x01(\x01\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x0f \x01(\x08\"R\n\x06Window\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\x38\n\x08messages\x18\x02 \x03(\x0b\x32&.assistant.generation.v1.WindowMessage\"m\n\rWindowMessage\x12(\n\x04role\x18\x01 \x01(\x0e\x32\x1a.assistant.message.v1.Role\x12\x32\n\x05parts\x18\x02 \x03(\x0b\x32#.assistant.generation.v1.WindowPart\"\xd2\x02\n\nWindowPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x35\n\x05image\x18\x02 \x01(\x0b\x32$.assistant.generation.v1.WindowImageH\x00\x12\x37\n\ttool_call\x18\x03 \x01(\x0b\x32\".assistant.message.v1.ToolCallPartH\x00\x12;\n\x0btool_result\x18\x04 \x01(\x0b\x32$.assistant.message.v1.ToolResultPartH\x00\x12\x38\n\treasoning\x18\x05 \x01(\x0b\x32#.assistant.message.v1.ReasoningPartH\x00\x12*\n\x05trust\x18\x06 \x01(\x0e\x32\x1b.assistant.message.v1.Trust\x12\x16\n\x0eprovider_state\x18\x07 \x01(\x0c\x42\t\n\x07\x63ontent\".\n\x0bWindowImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tmime_type\x18\x02 \x01(\t\"M\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\"\xd7\x01\n\x0fGenerateRequest\x12\x39\n\x05start\x18\x01 \x01(\x0b\x32(.assistant.generation.v1.StartGenerationH\x00\x12<\n\x0ctool_results\x18\x02 \x01(\x0b\x32$.assistant.generation.v1.ToolResultsH\x00\x12;\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32).assistant.generation.v1.CancelGenerationH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"\xaa\x04\n\x0fStartGeneration\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x37\n\x06window\x18\x02 \x01(\x0b\x32\x1f.assistant.generation.v1.WindowB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05tools\x18\x03 \x03(\x0b\x32!.assistant.generation.v1.ToolSpecB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x42\n\x0btool_choice\x18\x04 \x01(\x0e\x32#.assistant.generation.v1.ToolChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\nparameters\x18\x05 \x01(\x0b\x32*.assistant.message.v1.GenerationParameters\x12<\n\tplacement\x18\x06 \x01(\x0e\x32\x1f.assistant.message.v1.PlacementB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x12max_cost_micro_usd\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1b\n\nprefix_key\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x16\n\x0e\x65xplicit_model\x18\t \x01(\x08\x12\x18\n\x07turn_id\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x10\x63\x61\x63he_account_id\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x13\n\x0b\x63\x61\x63he_epoch\x18\x0c \x01(\x03\x42\x15\n\x13_max_cost_micro_usd\"\x86\x02\n\x0bToolResults\x12\x41\n\x07results\x18\x01 \x03(\x0b\x32$.assistant.message.v1.ToolResultPartB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x12(\n\x12max_cost_micro_usd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12/\n\x06window\x18\x03 \x01(\x0b\x32\x1f.assistant.generation.v1.Window\x12\x42\n\x0btool_choice\x18\x04 \x01(\x0e\x32#.assistant.generation.v1.ToolChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x15\n\x13_max_cost_micro_usd\"\x12\n\x10\x43\x61ncelGeneration\"\x9e\x03\n\x10GenerateResponse\x12=\n\x07started\x18\x01 \x01(\x0b\x32*.assistant.generation.v1.GenerationStartedH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12<\n\treasoning\x18\x03 \x01(\x0b\x32\'.assistant.generation.v1.ReasoningPieceH\x00\x12\x37\n\ttool_call\x18\x04 \x01(\x0b\x32\".assistant.message.v1.ToolCallPartH\x00\x12>\n\rstep_finished\x18\x05 \x01(\x0b\x32%.assistant.generation.v1.StepFinishedH\x00\x12:\n\x0bstep_failed\x18\x06 \x01(\x0b\x32#.assistant.generation.v1.StepFailedH\x00\x12?\n\x08progress\x18\x07 \x01(\x0b\x32+.assistant.generation.v1.GenerationProgressH\x00\x42\x07\n\x05\x66rame\"\x83\x01\n\x11GenerationStarted\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05local\x18\x03 \x01(\x08\x12\x15\n\rfallback_from\x18\x04 \x01(\t\x12\x13\n\x0bvision_from\x18\x05 \x01(\t\x12\x12\n\nfrom_cache\x18\x06 \x01(\x08\"6\n\x0eReasoningPiece\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0eprovider_state\x18\x02 \x01(\x0c\"u\n\x0cStepFinished\x12\x39\n\rfinish_reason\x18\x01 \x01(\x0e\x32\".assistant.message.v1.FinishReason\x12*\n\x05usage\x18\x02 \x01(\x0b\x32\x1b.assistant.message.v1.Usage\"\xbd\x01\n\nStepFailed\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.assistant.error.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05usage\x18\x05 \x01(\x0b\x32\x1b.assistant.message.v1.Usage\"w\n\x12GenerationProgress\x12=\n\x08\x61\x63tivity\x18\x01 \x01(\x0e\x32+.assistant.generation.v1.GenerationActivity\x12\x15\n\x08\x66raction\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"^\n\x14\x42\x61tchGenerateRequest\x12\x46\n\x08requests\x18\x01 \x03(\x0b\x32(.assistant.generation.v1.StartGenerationB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \"P\n\x15\x42\x61tchGenerateResponse\x12\x37\n\x08outcomes\x18\x01 \x03(\x0b\x32%.assistant.generation.v1.BatchOutcome\"\xbb\x01\n\x0c\x42\x61tchOutcome\x12\x32\n\x05parts\x18\x01 \x03(\x0b\x32#.assistant.generation.v1.WindowPart\x12\x39\n\x08\x66inished\x18\x02 \x01(\x0b\x32%.assistant.generation.v1.StepFinishedH\x00\x12\x35\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32#.assistant.generation.v1.StepFailedH\x00\x42\x05\n\x03\x65nd\"\xa3\x01\n\x12\x43ountTokensRequest\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x37\n\x06window\x18\x02 \x01(\x0b\x32\x1f.assistant.generation.v1.WindowB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05tools\x18\x03 \x03(\x0b\x32!.assistant.generation.v1.ToolSpecB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\"8\n\x13\x43ountTokensResponse\x12\x0e\n\x06tokens\x18\x01 \x01(\x03\x12\x11\n\testimated\x18\x02 \x01(\x08\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"]\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.assistant.generation.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x0fGetModelRequest\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"A\n\x10GetModelResponse\x12-\n\x05model\x18\x01 \x01(\x0b\x32\x1e.assistant.generation.v1.Model*r\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_READY\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x17\n\x13MODEL_STATE_FAILING\x10\x03*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03*\x9b\x01\n\x12GenerationActivity\x12#\n\x1fGENERATION_ACTIVITY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aGENERATION_ACTIVITY_QUEUED\x10\x01\x12\x1f\n\x1bGENERATION_ACTIVITY_LOADING\x10\x02\x12\x1f\n\x1bGENERATION_ACTIVITY_WORKING\x10\x03\x32\xcd\x04\n\x11GenerationService\x12\x63\n\x08Generate\x12(.assistant.generation.v1.GenerateRequest\x1a).assistant.generation.v1.GenerateResponse(\x01\x30\x01\x12n\n\rBatchGenerate\x12-.assistant.generation.v1.BatchGenerateRequest\x1a..assistant.generation.v1.BatchGenerateResponse\x12h\n\x0b\x43ountTokens\x12+.assistant.generation.v1.CountTokensRequest\x1a,.assistant.generation.v1.CountTokensResponse\x12y\n\nListModels\x12*.assistant.generation.v1.ListModelsRequest\x1a+.assistant.generation.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12~\n\x08GetModel\x12(.assistant.generation.v1.GetModelRequest\x1a).assistant.generation.v1.GetModelResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/models/{model=**}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(assistant/generation/v1/generation.proto\x12\x17\x61ssistant.generation.v1\x1a\x1e\x61ssistant/error/v1/error.proto\x1a\"assistant/message/v1/message.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x05\x12\x15\n\routput_tokens\x18\x05 \x01(\x05\x12\x0e\n\x06vision\x18\x06 \x01(\x08\x12\r\n\x05tools\x18\x07 \x01(\x08\x12\x13\n\x0bjson_schema\x18\x08 \x01(\x08\x12\r\n\x05local\x18\t \x01(\x08\x12\x1d\n\x15input_price_micro_usd\x18\n \x01(\x03\x12\x1e\n\x16output_price_micro_usd\x18\x0b \x01(\x03\x12.\n\nprice_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05state\x18\r \x01(\x0e\x32#.assistant.generation.v1.ModelState\x12\x15\n\rload_fraction\x18\x0e \x01(\x01\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x0f \x01(\x08\"Z\n\x06Window\x12\x0e\n\x06system\x18\x01 \x01(\t\x12@\n\x08messages\x18\x02 \x03(\x0b\x32&.assistant.generation.v1.WindowMessageB\x06\xbaH\x03\xd8\x01\x03\"m\n\rWindowMessage\x12(\n\x04role\x18\x01 \x01(\x0e\x32\x1a.assistant.message.v1.Role\x12\x32\n\x05parts\x18\x02 \x03(\x0b\x32#.assistant.generation.v1.WindowPart\"\xd2\x02\n\nWindowPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x35\n\x05image\x18\x02 \x01(\x0b\x32$.assistant.generation.v1.WindowImageH\x00\x12\x37\n\ttool_call\x18\x03 \x01(\x0b\x32\".assistant.message.v1.ToolCallPartH\x00\x12;\n\x0btool_result\x18\x04 \x01(\x0b\x32$.assistant.message.v1.ToolResultPartH\x00\x12\x38\n\treasoning\x18\x05 \x01(\x0b\x32#.assistant.message.v1.ReasoningPartH\x00\x12*\n\x05trust\x18\x06 \x01(\x0e\x32\x1b.assistant.message.v1.Trust\x12\x16\n\x0eprovider_state\x18\x07 \x01(\x0c\x42\t\n\x07\x63ontent\".\n\x0bWindowImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tmime_type\x18\x02 \x01(\t\"M\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\"\xd7\x01\n\x0fGenerateRequest\x12\x39\n\x05start\x18\x01 \x01(\x0b\x32(.assistant.generation.v1.StartGenerationH\x00\x12<\n\x0ctool_results\x18\x02 \x01(\x0b\x32$.assistant.generation.v1.ToolResultsH\x00\x12;\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32).assistant.generation.v1.CancelGenerationH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"\xaa\x04\n\x0fStartGeneration\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x37\n\x06window\x18\x02 \x01(\x0b\x32\x1f.assistant.generation.v1.WindowB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05tools\x18\x03 \x03(\x0b\x32!.assistant.generation.v1.ToolSpecB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x42\n\x0btool_choice\x18\x04 \x01(\x0e\x32#.assistant.generation.v1.ToolChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\nparameters\x18\x05 \x01(\x0b\x32*.assistant.message.v1.GenerationParameters\x12<\n\tplacement\x18\x06 \x01(\x0e\x32\x1f.assistant.message.v1.PlacementB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x12max_cost_micro_usd\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1b\n\nprefix_key\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x16\n\x0e\x65xplicit_model\x18\t \x01(\x08\x12\x18\n\x07turn_id\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x10\x63\x61\x63he_account_id\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x13\n\x0b\x63\x61\x63he_epoch\x18\x0c \x01(\x03\x42\x15\n\x13_max_cost_micro_usd\"\x86\x02\n\x0bToolResults\x12\x41\n\x07results\x18\x01 \x03(\x0b\x32$.assistant.message.v1.ToolResultPartB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x12(\n\x12max_cost_micro_usd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12/\n\x06window\x18\x03 \x01(\x0b\x32\x1f.assistant.generation.v1.Window\x12\x42\n\x0btool_choice\x18\x04 \x01(\x0e\x32#.assistant.generation.v1.ToolChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x15\n\x13_max_cost_micro_usd\"\x12\n\x10\x43\x61ncelGeneration\"\x9e\x03\n\x10GenerateResponse\x12=\n\x07started\x18\x01 \x01(\x0b\x32*.assistant.generation.v1.GenerationStartedH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12<\n\treasoning\x18\x03 \x01(\x0b\x32\'.assistant.generation.v1.ReasoningPieceH\x00\x12\x37\n\ttool_call\x18\x04 \x01(\x0b\x32\".assistant.message.v1.ToolCallPartH\x00\x12>\n\rstep_finished\x18\x05 \x01(\x0b\x32%.assistant.generation.v1.StepFinishedH\x00\x12:\n\x0bstep_failed\x18\x06 \x01(\x0b\x32#.assistant.generation.v1.StepFailedH\x00\x12?\n\x08progress\x18\x07 \x01(\x0b\x32+.assistant.generation.v1.GenerationProgressH\x00\x42\x07\n\x05\x66rame\"\x83\x01\n\x11GenerationStarted\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05local\x18\x03 \x01(\x08\x12\x15\n\rfallback_from\x18\x04 \x01(\t\x12\x13\n\x0bvision_from\x18\x05 \x01(\t\x12\x12\n\nfrom_cache\x18\x06 \x01(\x08\"6\n\x0eReasoningPiece\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0eprovider_state\x18\x02 \x01(\x0c\"u\n\x0cStepFinished\x12\x39\n\rfinish_reason\x18\x01 \x01(\x0e\x32\".assistant.message.v1.FinishReason\x12*\n\x05usage\x18\x02 \x01(\x0b\x32\x1b.assistant.message.v1.Usage\"\xbd\x01\n\nStepFailed\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.assistant.error.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05usage\x18\x05 \x01(\x0b\x32\x1b.assistant.message.v1.Usage\"w\n\x12GenerationProgress\x12=\n\x08\x61\x63tivity\x18\x01 \x01(\x0e\x32+.assistant.generation.v1.GenerationActivity\x12\x15\n\x08\x66raction\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"^\n\x14\x42\x61tchGenerateRequest\x12\x46\n\x08requests\x18\x01 \x03(\x0b\x32(.assistant.generation.v1.StartGenerationB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \"P\n\x15\x42\x61tchGenerateResponse\x12\x37\n\x08outcomes\x18\x01 \x03(\x0b\x32%.assistant.generation.v1.BatchOutcome\"\xbb\x01\n\x0c\x42\x61tchOutcome\x12\x32\n\x05parts\x18\x01 \x03(\x0b\x32#.assistant.generation.v1.WindowPart\x12\x39\n\x08\x66inished\x18\x02 \x01(\x0b\x32%.assistant.generation.v1.StepFinishedH\x00\x12\x35\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32#.assistant.generation.v1.StepFailedH\x00\x42\x05\n\x03\x65nd\"\xa3\x01\n\x12\x43ountTokensRequest\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x37\n\x06window\x18\x02 \x01(\x0b\x32\x1f.assistant.generation.v1.WindowB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05tools\x18\x03 \x03(\x0b\x32!.assistant.generation.v1.ToolSpecB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\"8\n\x13\x43ountTokensResponse\x12\x0e\n\x06tokens\x18\x01 \x01(\x03\x12\x11\n\testimated\x18\x02 \x01(\x08\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"]\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.assistant.generation.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x0fGetModelRequest\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"A\n\x10GetModelResponse\x12-\n\x05model\x18\x01 \x01(\x0b\x32\x1e.assistant.generation.v1.Model*r\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_READY\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x17\n\x13MODEL_STATE_FAILING\x10\x03*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03*\x9b\x01\n\x12GenerationActivity\x12#\n\x1fGENERATION_ACTIVITY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aGENERATION_ACTIVITY_QUEUED\x10\x01\x12\x1f\n\x1bGENERATION_ACTIVITY_LOADING\x10\x02\x12\x1f\n\x1bGENERATION_ACTIVITY_WORKING\x10\x03\x32\xcd\x04\n\x11GenerationService\x12\x63\n\x08Generate\x12(.assistant.generation.v1.GenerateRequest\x1a).assistant.generation.v1.GenerateResponse(\x01\x30\x01\x12n\n\rBatchGenerate\x12-.assistant.generation.v1.BatchGenerateRequest\x1a..assistant.generation.v1.BatchGenerateResponse\x12h\n\x0b\x43ountTokens\x12+.assistant.generation.v1.CountTokensRequest\x1a,.assistant.generation.v1.CountTokensResponse\x12y\n\nListModels\x12*.assistant.generation.v1.ListModelsRequest\x1a+.assistant.generation.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12~\n\x08GetModel\x12(.assistant.generation.v1.GetModelRequest\x1a).assistant.generation.v1.GetModelResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/models/{model=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'assistant.generation.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_WINDOW'].fields_by_name['messages']._loaded_options = None
+  _globals['_WINDOW'].fields_by_name['messages']._serialized_options = b'\272H\003\330\001\003'
   _globals['_GENERATEREQUEST'].oneofs_by_name['frame']._loaded_options = None
   _globals['_GENERATEREQUEST'].oneofs_by_name['frame']._serialized_options = b'\272H\002\010\001'
   _globals['_STARTGENERATION'].fields_by_name['model']._loaded_options = None
@@ -81,62 +83,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
   _globals['_GENERATIONSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/models/{model=**}'
-  _globals['_MODELSTATE']._serialized_start=4286
-  _globals['_MODELSTATE']._serialized_end=4400
-  _globals['_TOOLCHOICE']._serialized_start=4402
-  _globals['_TOOLCHOICE']._serialized_end=4513
-  _globals['_GENERATIONACTIVITY']._serialized_start=4516
-  _globals['_GENERATIONACTIVITY']._serialized_end=4671
+  _globals['_MODELSTATE']._serialized_start=4294
+  _globals['_MODELSTATE']._serialized_end=4408
+  _globals['_TOOLCHOICE']._serialized_start=4410
+  _globals['_TOOLCHOICE']._serialized_end=4521
+  _globals['_GENERATIONACTIVITY']._serialized_start=4524
+  _globals['_GENERATIONACTIVITY']._serialized_end=4679
   _globals['_MODEL']._serialized_start=262
   _globals['_MODEL']._serialized_end=640
   _globals['_WINDOW']._serialized_start=642
-  _globals['_WINDOW']._serialized_end=724
-  _globals['_WINDOWMESSAGE']._serialized_start=726
-  _globals['_WINDOWMESSAGE']._serialized_end=835
-  _globals['_WINDOWPART']._serialized_start=838
-  _globals['_WINDOWPART']._serialized_end=1176
-  _globals['_WINDOWIMAGE']._serialized_start=1178
-  _globals['_WINDOWIMAGE']._serialized_end=1224
-  _globals['_TOOLSPEC']._serialized_start=1226
-  _globals['_TOOLSPEC']._serialized_end=1303
-  _globals['_GENERATEREQUEST']._serialized_start=1306
-  _globals['_GENERATEREQUEST']._serialized_end=1521
-  _globals['_STARTGENERATION']._serialized_start=1524
-  _globals['_STARTGENERATION']._serialized_end=2078
-  _globals['_TOOLRESULTS']._serialized_start=2081
-  _globals['_TOOLRESULTS']._serialized_end=2343
-  _globals['_CANCELGENERATION']._serialized_start=2345
-  _globals['_CANCELGENERATION']._serialized_end=2363
-  _globals['_GENERATERESPONSE']._serialized_start=2366
-  _globals['_GENERATERESPONSE']._serialized_end=2780
-  _globals['_GENERATIONSTARTED']._serialized_start=2783
-  _globals['_GENERATIONSTARTED']._serialized_end=2914
-  _globals['_REASONINGPIECE']._serialized_start=2916
-  _globals['_REASONINGPIECE']._serialized_end=2970
-  _globals['_STEPFINISHED']._serialized_start=2972
-  _globals['_STEPFINISHED']._serialized_end=3089
-  _globals['_STEPFAILED']._serialized_start=3092
-  _globals['_STEPFAILED']._serialized_end=3281
-  _globals['_GENERATIONPROGRESS']._serialized_start=3283
-  _globals['_GENERATIONPROGRESS']._serialized_end=3402
-  _globals['_BATCHGENERATEREQUEST']._serialized_start=3404
-  _globals['_BATCHGENERATEREQUEST']._serialized_end=3498
-  _globals['_BATCHGENERATERESPONSE']._serialized_start=3500
-  _globals['_BATCHGENERATERESPONSE']._serialized_end=3580
-  _globals['_BATCHOUTCOME']._serialized_start=3583
-  _globals['_BATCHOUTCOME']._serialized_end=3770
-  _globals['_COUNTTOKENSREQUEST']._serialized_start=3773
-  _globals['_COUNTTOKENSREQUEST']._serialized_end=3936
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3938
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3994
-  _globals['_LISTMODELSREQUEST']._serialized_start=3996
-  _globals['_LISTMODELSREQUEST']._serialized_end=4076
-  _globals['_LISTMODELSRESPONSE']._serialized_start=4078
-  _globals['_LISTMODELSRESPONSE']._serialized_end=4171
-  _globals['_GETMODELREQUEST']._serialized_start=4173
-  _globals['_GETMODELREQUEST']._serialized_end=4217
-  _globals['_GETMODELRESPONSE']._serialized_start=4219
-  _globals['_GETMODELRESPONSE']._serialized_end=4284
-  _globals['_GENERATIONSERVICE']._serialized_start=4674
-  _globals['_GENERATIONSERVICE']._serialized_end=5263
+  _globals['_WINDOW']._serialized_end=732
+  _globals['_WINDOWMESSAGE']._serialized_start=734
+  _globals['_WINDOWMESSAGE']._serialized_end=843
+  _globals['_WINDOWPART']._serialized_start=846
+  _globals['_WINDOWPART']._serialized_end=1184
+  _globals['_WINDOWIMAGE']._serialized_start=1186
+  _globals['_WINDOWIMAGE']._serialized_end=1232
+  _globals['_TOOLSPEC']._serialized_start=1234
+  _globals['_TOOLSPEC']._serialized_end=1311
+  _globals['_GENERATEREQUEST']._serialized_start=1314
+  _globals['_GENERATEREQUEST']._serialized_end=1529
+  _globals['_STARTGENERATION']._serialized_start=1532
+  _globals['_STARTGENERATION']._serialized_end=2086
+  _globals['_TOOLRESULTS']._serialized_start=2089
+  _globals['_TOOLRESULTS']._serialized_end=2351
+  _globals['_CANCELGENERATION']._serialized_start=2353
+  _globals['_CANCELGENERATION']._serialized_end=2371
+  _globals['_GENERATERESPONSE']._serialized_start=2374
+  _globals['_GENERATERESPONSE']._serialized_end=2788
+  _globals['_GENERATIONSTARTED']._serialized_start=2791
+  _globals['_GENERATIONSTARTED']._serialized_end=2922
+  _globals['_REASONINGPIECE']._serialized_start=2924
+  _globals['_REASONINGPIECE']._serialized_end=2978
+  _globals['_STEPFINISHED']._serialized_start=2980
+  _globals['_STEPFINISHED']._serialized_end=3097
+  _globals['_STEPFAILED']._serialized_start=3100
+  _globals['_STEPFAILED']._serialized_end=3289
+  _globals['_GENERATIONPROGRESS']._serialized_start=3291
+  _globals['_GENERATIONPROGRESS']._serialized_end=3410
+  _globals['_BATCHGENERATEREQUEST']._serialized_start=3412
+  _globals['_BATCHGENERATEREQUEST']._serialized_end=3506
+  _globals['_BATCHGENERATERESPONSE']._serialized_start=3508
+  _globals['_BATCHGENERATERESPONSE']._serialized_end=3588
+  _globals['_BATCHOUTCOME']._serialized_start=3591
+  _globals['_BATCHOUTCOME']._serialized_end=3778
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=3781
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=3944
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3946
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=4002
+  _globals['_LISTMODELSREQUEST']._serialized_start=4004
+  _globals['_LISTMODELSREQUEST']._serialized_end=4084
+  _globals['_LISTMODELSRESPONSE']._serialized_start=4086
+  _globals['_LISTMODELSRESPONSE']._serialized_end=4179
+  _globals['_GETMODELREQUEST']._serialized_start=4181
+  _globals['_GETMODELREQUEST']._serialized_end=4225
+  _globals['_GETMODELRESPONSE']._serialized_start=4227
+  _globals['_GETMODELRESPONSE']._serialized_end=4292
+  _globals['_GENERATIONSERVICE']._serialized_start=4682
+  _globals['_GENERATIONSERVICE']._serialized_end=5271
 # @@protoc_insertion_point(module_scope)

@@ -194,7 +194,7 @@ class Window(message.Message):
     """Who the agent is and how it behaves. Never holds anything that a client, a tool or a page supplied."""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[WindowMessage]:
-        """The conversation, oldest first."""
+        """The conversation, oldest first. Made of stored messages: their rules were checked when they came in."""
 
     def __init__(
         self,

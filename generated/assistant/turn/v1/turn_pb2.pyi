@@ -248,7 +248,9 @@ class Material(message.Message):
 
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[message_pb2.Message]:
-        """The branch that the turn answers, oldest first, its last one being the message to answer."""
+        """The branch that the turn answers, oldest first, its last one being the message to answer. Stored messages:
+        their rules were checked when they came in, and no turn pays for its whole past again.
+        """
 
     @builtins.property
     def facts(self) -> containers.RepeatedCompositeFieldContainer[ContextFact]:

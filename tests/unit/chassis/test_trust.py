@@ -9,7 +9,7 @@ from chassis.auth import Revocations
 from chassis.call import User
 from chassis.keys import KeySet, to_jwk
 from chassis.testing import FakeClock
-from media_svc.trust import FOREVER, Alive, Changed, FeedBroken, Key, Told, Trust, Whole
+from chassis.trust import FOREVER, Alive, Changed, FeedBroken, Key, Told, Trust, Whole
 
 FAR = FOREVER
 

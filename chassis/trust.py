@@ -1,18 +1,29 @@
-"""Whose tokens a room believes, as the feed of context_svc tells it: keys that sign, sign-ins that ended.
+"""Whose tokens a room believes, as a feed tells it: keys that sign, sign-ins that ended.
 
-Knows no message of the contract: `peers` reads those. The first frame of a stream is the whole state; a gap
+Knows no message of a contract: a room's `peers` reads those. The first frame of a stream is the whole state; a gap
 in the numbers, or anything before the state, means that the stream is to be opened anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TypeAlias, assert_never
+from datetime import timedelta
+from typing import NoReturn, TypeAlias, assert_never
 
+import grpc
+
+from chassis import telemetry
 from chassis.auth import Revocations
 from chassis.clock import Clock
-from chassis.keys import Jwk, KeySet
+from chassis.keys import Jwk, KeyRefused, KeySet
+
+log = telemetry.logger(__name__)
+
+SILENCE = timedelta(seconds=10)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
 
 FOREVER = 2**62
 _SKEW_US = 5_000_000  # how far the clocks of two machines may differ
@@ -103,6 +114,43 @@ class Trust:
             sign_ins=[each for each, forget_us in self._whole.sign_ins.items() if forget_us > now],
             accounts=[each for each, forget_us in self._whole.accounts.items() if forget_us > now],
         )
+
+
+Frames: TypeAlias = AsyncIterator[tuple[int, Told]]
+"""The frames of one stream with their numbers. Ends when the feed closes; raises AioRpcError when it breaks."""
+
+
+async def follow(
+    open_feed: Callable[[], AbstractAsyncContextManager[Frames]],
+    trust: Trust,
+    clock: Clock,
+    heard: Callable[[bool], None],
+) -> NoReturn:
+    """Keep the trust up to date until cancelled; open a stream that ended, broke or fell silent anew.
+
+    `heard` is told true with each frame, false when the feed is lost.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            async with open_feed() as frames:
+                trust.begin()
+                while (frame := await _within(SILENCE, frames)) is not None:
+                    trust.receive(*frame)
+                    heard(True)
+                    pause = _FIRST_PAUSE
+        except grpc.aio.AioRpcError as error:
+            log.info("the revocation feed is away", code=error.code().name)
+        except (FeedBroken, KeyRefused, ValueError, TimeoutError) as error:
+            log.warning("the revocation feed was cut", why=type(error).__name__)
+        heard(False)
+        await clock.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+async def _within(limit: timedelta, frames: Frames) -> tuple[int, Told] | None:
+    async with asyncio.timeout(limit.total_seconds()):
+        return await anext(frames, None)
 
 
 def _merged(whole: Whole, changed: Changed) -> Whole:

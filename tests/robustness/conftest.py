@@ -1,0 +1,17 @@
+"""How long the loops run: a short slice with every test run, all of it by `make robustness`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--loops", choices=["short", "long"], default="short", help="how long robustness loops run"
+    )
+
+
+@pytest.fixture
+def long_loops(request: pytest.FixtureRequest) -> bool:
+    """Whether the loops run at full length."""
+    return bool(request.config.getoption("--loops") == "long")
