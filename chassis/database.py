@@ -95,6 +95,13 @@ class Database(Protocol):
     async def migrate(self, migrations: Sequence[Migration]) -> None:
         """Bring the schema forward, each migration in its own transaction. Raises MigrationRefused."""
 
+    async def scrub(self) -> None:
+        """Return when nothing that was deleted before is left in the store's files, as far as it has files.
+
+        On PostgreSQL that is the server's business (a dump never holds it): nothing happens. Raises
+        StoreUnavailable.
+        """
+
     async def ready(self) -> None:
         """Return when the store answers; raises StoreUnavailable when it does not."""
 

@@ -112,6 +112,9 @@ class PostgresDatabase:
         """See `Database.migrate`."""
         await bring_forward(self, migrations, self._clock)
 
+    async def scrub(self) -> None:
+        """See `Database.scrub`."""
+
     async def ready(self) -> None:
         """See `Database.ready`."""
         try:

@@ -6,7 +6,7 @@ from chassis.call import User
 from chassis.database import Statement, Unit
 from context_svc.errors import CursorAhead
 from context_svc.messages import require_session
-from context_svc.readers import Cursor
+from context_svc.snapshots import Cursor
 
 
 def acknowledge(user: User, cursor: Cursor) -> Unit[int]:

@@ -41,6 +41,7 @@ from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
@@ -67,7 +68,7 @@ from context_svc.usage import Gate, Usage
 from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.items import ItemAnswers
-from context_svc.wire.session import is_private
+from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
 
 log = telemetry.logger(__name__)
@@ -169,7 +170,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             idle=lambda: not len(runs),
             is_private=is_private,
         )
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles,))
+        retention = Retention(
+            database=database,
+            clock=clock,
+            journal=journal,
+            codec=codec,
+            publish=readers.publish,
+            kept_us=kept_us,
+        )
+        await retention.prepare()
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         watchers = Watchers(per_account=settings.streams_per_account)

@@ -18,11 +18,12 @@ from chassis.errors import InvalidRequest, ServiceError, Violation
 from chassis.tasks import Tasks
 from context_svc.acknowledgements import acknowledge
 from context_svc.errors import CursorAhead, FrameUnexpected
-from context_svc.journal import ENDINGS, Entry, Kind, entries_after
+from context_svc.journal import ENDINGS, Entry, Kind
 from context_svc.messages import require_session
-from context_svc.readers import Beat, Closed, CloseReason, Cursor, Frame, Reader, Readers, Refused
+from context_svc.readers import Beat, Closed, CloseReason, Frame, Reader, Readers, Refused
 from context_svc.runs import Material, Runs
 from context_svc.schedule import Schedule
+from context_svc.snapshots import Cursor, Snapshot, read_on
 from context_svc.turns import Accepted, Cancelled, Submission, Turns, TurnState
 
 
@@ -33,6 +34,7 @@ class EventPage:
     entries: tuple[Entry, ...]
     next: Cursor
     at_end: bool
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class Conversations:
         Raises SessionNotFound and CursorAhead.
         """
         page = await self._page(user.account, cursor, limit)
-        if page.entries or wait_seconds <= 0:
+        if page.entries or page.snapshot or wait_seconds <= 0:
             return page
         with self._readers.reader(user) as reader:
             await self._readers.follow(reader, page.next)
@@ -233,14 +235,13 @@ class Conversations:
         self._readers.publish((entry, *also))
 
     async def _page(self, account_id: str, cursor: Cursor, limit: int) -> EventPage:
-        sequence = cursor.sequence if cursor.log_epoch in ("", self._log_epoch) else 0
         last = await self._database.read(lambda: require_session(account_id, cursor.session_id))
-        if sequence > last:
+        if cursor.log_epoch in ("", self._log_epoch) and cursor.sequence > last:
             raise CursorAhead(metadata={"last_sequence": str(last)})
-        entries = await self._database.read(
-            lambda: entries_after(cursor.session_id, account_id, sequence, limit)
-        )
-        reached = entries[-1].sequence if entries else sequence
+        entries = await self._database.read(lambda: read_on(account_id, cursor, self._log_epoch, limit))
+        if isinstance(entries, Snapshot):
+            return EventPage(entries=(), next=entries.through, at_end=True, snapshot=entries)
+        reached = entries[-1].sequence if entries else cursor.sequence
         return EventPage(
             entries=entries,
             next=Cursor(session_id=cursor.session_id, log_epoch=self._log_epoch, sequence=reached),
@@ -320,6 +321,8 @@ async def _of_turn(reader: Reader, turn_id: str) -> AsyncIterator[Frame]:
             yield frame
         opening = False
         if isinstance(frame, Entry) and frame.kind in ENDINGS:
+            return
+        if isinstance(frame, Snapshot) and turn_id not in {turn.turn_id for turn in frame.open_turns}:
             return
 
 

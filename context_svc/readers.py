@@ -21,7 +21,8 @@ from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError
 from context_svc.errors import CursorAhead, SessionNotFound, TooManyStreams
-from context_svc.journal import Entry, entries_after
+from context_svc.journal import Entry
+from context_svc.snapshots import Cursor, Snapshot, read_on
 
 OUTBOX_EVENTS = 256
 OUTBOX_BYTES = 256 * 1024
@@ -39,15 +40,6 @@ class CloseReason(IntEnum):
     DELETED = 4
     EXPIRED = 5
     DONE = 6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cursor:
-    """A position in one session's log."""
-
-    session_id: str
-    log_epoch: str = ""
-    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ class Refused:
     request_id: str
 
 
-Frame: TypeAlias = Entry | Beat | Closed | Refused
+Frame: TypeAlias = Entry | Snapshot | Beat | Closed | Refused
 
 
 class Reader:
@@ -88,15 +80,23 @@ class Reader:
         self._clock = clock
         self._positions: dict[str, int] = {}
         self._moved: set[str] = set()
+        self._foreign: dict[str, Cursor] = {}
         self._behind: dict[str, bool] = {}  # True: something was published since it was last read
         self._outbox: deque[Entry | Refused] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
         self._closed: CloseReason | None = None
 
-    def follow(self, session_id: str, sequence: int, *, to_the_end: bool = True) -> None:
-        """Follow a session from after `sequence`; what is there already is read first."""
+    def follow(
+        self, session_id: str, sequence: int, *, to_the_end: bool = True, foreign: Cursor | None = None
+    ) -> None:
+        """Follow a session from after `sequence`; what is there already is read first.
+
+        `foreign` is the cursor of another epoch that was asked for: a Snapshot comes first.
+        """
         self._positions[session_id] = sequence
+        if foreign is not None:
+            self._foreign[session_id] = foreign
         self._moved.add(session_id)
         if to_the_end:
             self._behind[session_id] = True
@@ -106,6 +106,7 @@ class Reader:
         """Follow a session no more, and forget what waits of it."""
         self._positions.pop(session_id, None)
         self._behind.pop(session_id, None)
+        self._foreign.pop(session_id, None)
         self._moved.discard(session_id)
         kept = [item for item in self._outbox if isinstance(item, Refused) or item.session_id != session_id]
         self._outbox = deque(kept)
@@ -160,13 +161,17 @@ class Reader:
             if not await self._woken():
                 yield self._beat()
 
-    async def _caught_up(self, session_id: str) -> AsyncIterator[Entry]:
+    async def _caught_up(self, session_id: str) -> AsyncIterator[Entry | Snapshot]:
         while self._behind.get(session_id, False):
-            position = self._positions[session_id]
+            asked = self._foreign.pop(session_id, None) or next(self._cursors([session_id]))
             self._behind[session_id] = False
             page = await self._database.read(
-                lambda position=position: entries_after(session_id, self.account_id, position, PAGE)  # type: ignore[misc]
+                lambda asked=asked: read_on(self.account_id, asked, self._log_epoch, PAGE)  # type: ignore[misc]
             )
+            if isinstance(page, Snapshot):
+                if self._jumps(page):
+                    yield page
+                continue
             for entry in page:
                 if self._advances(entry):
                     yield entry
@@ -185,6 +190,15 @@ class Reader:
                 self._behind[item.session_id] = True
             elif self._advances(item):
                 yield item
+
+    def _jumps(self, snapshot: Snapshot) -> bool:
+        session_id = snapshot.through.session_id
+        if session_id not in self._positions:
+            return False  # followed no more
+        self._positions[session_id] = snapshot.through.sequence
+        self._moved.add(session_id)
+        self._behind[session_id] = True
+        return True
 
     def _advances(self, entry: Entry) -> bool:
         if entry.sequence <= self._positions.get(entry.session_id, entry.sequence):
@@ -261,10 +275,13 @@ class Readers:
         last = await self._database.read(lambda: _last_sequence(cursor.session_id, reader.account_id))
         if last is None:
             raise SessionNotFound
-        sequence = cursor.sequence if cursor.log_epoch in ("", self._log_epoch) else 0
-        if sequence > last:
+        if cursor.log_epoch not in ("", self._log_epoch):
+            self._of_session.setdefault(cursor.session_id, set()).add(reader)
+            reader.follow(cursor.session_id, 0, foreign=cursor)
+            return
+        if cursor.sequence > last:
             raise CursorAhead(metadata={"last_sequence": str(last)})
-        self.follow_known(reader, cursor.session_id, sequence)
+        self.follow_known(reader, cursor.session_id, cursor.sequence)
 
     def follow_known(
         self, reader: Reader, session_id: str, sequence: int, *, to_the_end: bool = True

@@ -9,8 +9,8 @@ from chassis.clock import Clock
 from chassis.database import Statement, Unit, Value
 from context_svc.journal import Draft, Journal, Kind, Publish
 from context_svc.session_rows import Session
-from context_svc.sessions import OpenTurn, Then
-from context_svc.turns import Turns
+from context_svc.sessions import Then
+from context_svc.turns import OpenTurn, Turns
 
 
 class SessionCodec(Protocol):

@@ -23,6 +23,7 @@ from context_svc.errors import (
 )
 from context_svc.paging import PageTokens, Query, page_size
 from context_svc.session_rows import Session, SessionState, TitleSource
+from context_svc.turns import OpenTurn
 
 QUOTA = 10_000
 Then: TypeAlias = Callable[[], None]
@@ -36,17 +37,6 @@ class Journal(Protocol):
         """Part of a unit: append SessionChanged; `session` is already as it will be, `changed` names
         the fields.
         """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenTurn:
-    """A turn that is not over. `state` is the contract's number; times are microseconds since 1970."""
-
-    turn_id: str
-    state: int
-    message_id: str
-    sequence: int
-    expire_us: int | None
 
 
 class Turns(Protocol):
@@ -176,11 +166,15 @@ class Sessions:
         return await self._changing(session_id, lambda now_us: self._end(user, session_id, now_us))
 
     async def delete(self, user: User, session_id: str, *, allow_missing: bool) -> None:
-        """Delete a session with everything in it. Raises SessionNotFound, unless `allow_missing`."""
+        """Delete a session with everything in it, also from the store's files.
+
+        Raises SessionNotFound, unless `allow_missing`.
+        """
         try:
             await self._database.write(
                 session_id, lambda: self._delete(user, session_id), committed=lambda then: then()
             )
+            await self._database.scrub()
         except SessionNotFound:
             if not allow_missing:
                 raise

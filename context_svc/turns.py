@@ -99,6 +99,17 @@ class Cancelled:
     entries: tuple[Entry, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenTurn:
+    """A turn that is not over. `state` is the contract's number; times are microseconds since 1970."""
+
+    turn_id: str
+    state: int
+    message_id: str
+    sequence: int
+    expire_us: int | None
+
+
 class TurnCodec(Protocol):
     """Writes what turns put into the log."""
 
@@ -326,6 +337,25 @@ def _parent(submission: Submission, session: Row, open_turns: Sequence[Row]) -> 
     """What a new message answers when it does not say: behind open turns, the answer the last one will have."""
     newest = open_turns[-1]["answer_id"] if open_turns else session["head_message_id"]
     return submission.parent_id or newest or ""
+
+
+def open_turns(session_id: str) -> Unit[tuple[OpenTurn, ...]]:
+    """The turns of a session that are not over, oldest first."""
+    rows = yield Statement(
+        "SELECT id, state, message_id, accepted_sequence FROM turn WHERE session_id = :session AND state < 5"
+        " ORDER BY accepted_sequence",
+        {"session": session_id},
+    )
+    return tuple(
+        OpenTurn(
+            turn_id=row["id"],
+            state=row["state"],
+            message_id=row["message_id"],
+            sequence=row["accepted_sequence"],
+            expire_us=None,
+        )
+        for row in rows
+    )
 
 
 def _open_turns(session_id: str) -> Unit[Sequence[Row]]:

@@ -35,11 +35,13 @@ from context_svc.conversations import (
     unreadable,
 )
 from context_svc.messages import Page
-from context_svc.readers import Beat, Closed, Cursor, Frame, Refused
+from context_svc.readers import Beat, Closed, Frame, Refused
 from context_svc.runs import Over
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
+from context_svc.snapshots import Cursor, Snapshot
 from context_svc.turns import BusyPolicy, Submission, TurnState
+from context_svc.wire.session import open_turn
 from context_svc.wire.session import session as session_message
 
 DOMAIN = "assistant.mesh"
@@ -152,6 +154,8 @@ def frame(sent: Frame, response: type[Response]) -> Response:
             data = chat_pb2.ChatResponse(
                 rejected=chat_pb2.Rejected(client_message_id=client_id, status=status)
             ).SerializeToString()
+        case Snapshot():
+            data = chat_pb2.ChatResponse(snapshot=_snapshot(sent)).SerializeToString()
         case _:
             data = _field(_EVENT, sent.data)
     return cast("Response", data)
@@ -160,10 +164,26 @@ def frame(sent: Frame, response: type[Response]) -> Response:
 def event_page(page: EventPage) -> chat_pb2.ListEventsResponse:
     """A page of a log."""
     return chat_pb2.ListEventsResponse(
+        snapshot=_snapshot(page.snapshot) if page.snapshot else None,
         events=[chat_pb2.ChatEvent.FromString(entry.data) for entry in page.entries],
         next=_positions([page.next])[0],
         at_end=page.at_end,
     )
+
+
+def _snapshot(value: Snapshot) -> chat_pb2.Snapshot:
+    asked, through = _positions([value.asked, value.through])
+    data = chat_pb2.Snapshot(
+        through=through,
+        messages=[message_pb2.Message.FromString(each) for each in value.messages],
+        has_older=value.has_older,
+        session=session_message(
+            Listed(session=value.session, open_turns=value.open_turns), value.through.log_epoch
+        ),
+        open_turns=[open_turn(each) for each in value.open_turns],
+    )
+    getattr(data, "from").CopyFrom(asked)  # a word of Python
+    return data
 
 
 def message_page(page: Page) -> chat_pb2.ListMessagesResponse:
@@ -210,6 +230,10 @@ class ChatCodec:
     def context_changed(self, version: int, keys: Sequence[str]) -> bytes:
         """A serialised ContextChanged of a session's scope."""
         return chat_pb2.ContextChanged(version=version, keys=keys).SerializeToString()
+
+    def messages_cleared(self, through: int) -> bytes:
+        """A serialised MessagesCleared."""
+        return chat_pb2.MessagesCleared(through_sequence=through).SerializeToString()
 
     def event(
         self, kind: int, payload: bytes, *, session_id: str, turn_id: str, sequence: int, time_us: int

@@ -9,7 +9,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from assistant.session.v1 import session_pb2 as pb
 from chassis.errors import InvalidRequest, Violation
 from context_svc.session_rows import Session
-from context_svc.sessions import Listed, NewSession, OpenTurn, Page, Resumed, SessionChange
+from context_svc.sessions import Listed, NewSession, Page, Resumed, SessionChange
+from context_svc.turns import OpenTurn
 from context_svc.wire.times import timestamp, timestamp_or_none
 
 _SETTINGS = "settings"
@@ -36,6 +37,12 @@ def settings_bytes(settings: pb.SessionSettings) -> bytes:
 def is_private(settings: bytes) -> bool:
     """Whether the session is private, by its stored settings."""
     return pb.SessionSettings.FromString(settings).private
+
+
+def kept_us(settings: bytes) -> int | None:
+    """For how many microseconds the session keeps its messages, by its stored settings; None: until deleted."""
+    kept = pb.SessionSettings.FromString(settings).retention.ToMicroseconds()
+    return kept if kept > 0 else None
 
 
 def session(listed: Listed, log_epoch: str) -> pb.Session:

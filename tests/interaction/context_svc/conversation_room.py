@@ -31,6 +31,7 @@ from context_svc.messages import History
 from context_svc.paging import PageTokens
 from context_svc.peers import OrchestratorPeer
 from context_svc.readers import Readers
+from context_svc.retention import Retention
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
@@ -40,7 +41,7 @@ from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec
-from context_svc.wire.session import is_private
+from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
 
 ACCOUNT = "account-1"
@@ -245,7 +246,16 @@ async def room(
             idle=lambda: not len(runs),
             is_private=is_private,
         )
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles,))
+        retention = Retention(
+            database=database,
+            clock=clock,
+            journal=journal,
+            codec=codec,
+            publish=readers.publish,
+            kept_us=kept_us,
+        )
+        await retention.prepare()
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
         servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
         boundary = Boundary(
             policies=POLICIES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from assistant.chat.v1 import chat_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
-from chassis import ids
+from chassis import engines, ids
 from chassis.call import User
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
@@ -112,3 +113,18 @@ async def test_nobody_deletes_a_session_of_somebody_else(database: Database) -> 
             await here.sessions.delete(stranger, session, allow_missing=False)
         await here.sessions.delete(stranger, session, allow_missing=True)
         assert (await database.read(lambda: rows_with(session)))["session"] == 1
+
+
+@pytest.mark.requirement("SES-1")
+async def test_words_of_a_deleted_session_are_in_no_file_of_the_store(tmp_path: Path) -> None:
+    canary = "canary-5e1f"
+    async with engines.connect(f"sqlite://{tmp_path}/t.db", schema="") as database, room(database) as here:
+        session = await here.session()
+        await here.say(session, f"remember {canary} " * 400)
+        assert _holding(tmp_path, canary)
+        await here.sessions.delete(caller(), session, allow_missing=False)
+        assert _holding(tmp_path, canary) == []
+
+
+def _holding(folder: Path, canary: str) -> list[str]:
+    return [each.name for each in folder.iterdir() if canary.encode() in each.read_bytes()]
