@@ -22,14 +22,19 @@ class Audience(Enum):
 class Policy:
     """One method's row. `deadline` caps the call (None: a long stream); `served=False` answers NOT_SERVED.
 
-    `callers` names the rooms that may call a ROOM method, or a USER method beside the people it is for.
+    `callers` names the rooms that may call a ROOM method, or a USER method beside the people it is for. `scope`
+    is what a token that is limited to scopes must have: None: no such token may call, ANY_SCOPE: each may.
     """
 
     audience: Audience
     deadline: timedelta | None
     callers: frozenset[str] = frozenset()
     served: bool = True
+    scope: str | None = None
 
+
+ANY_SCOPE = ""
+"""The scope of a method that every token may call, whatever its scopes."""
 
 Policies: TypeAlias = Mapping[str, Policy]
 """Full method name (``/package.Service/Method``) to its row."""

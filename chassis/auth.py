@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from chassis.access import Audience, Policy
+from chassis.access import ANY_SCOPE, Audience, Policy
 from chassis.call import Caller, RoomCaller, User
 from chassis.clock import Clock
 from chassis.crossing import Metadata
-from chassis.errors import CallerNotAllowed, FeedLost, TokenInvalid, TokenMissing, TokenRevoked
+from chassis.errors import (
+    CallerNotAllowed,
+    FeedLost,
+    ScopeMissing,
+    TokenInvalid,
+    TokenMissing,
+    TokenRevoked,
+)
 from chassis.tokens import ROOM_TOKEN, Claims, Signer, Verifier, unverified_type
 
 PATIENCE = timedelta(seconds=10)
@@ -72,16 +79,17 @@ class Authenticator:
     def caller(self, metadata: Metadata, policy: Policy) -> Caller | None:
         """The caller, or None where anyone may call.
 
-        Raises TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, FeedLost and CallerNotAllowed.
+        Raises TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, FeedLost, ScopeMissing and
+        CallerNotAllowed.
         """
         match policy.audience:
             case Audience.OPEN | Audience.LOCAL:
                 return None
             case Audience.USER:
                 token = _bearer(metadata)
-                return (
-                    self._room(token, policy) if self._speaks_for_a_room(token, policy) else self.user(token)
-                )
+                if self._speaks_for_a_room(token, policy):
+                    return self._room(token, policy)
+                return _within_scopes(self.user(token), policy)
             case Audience.ROOM:
                 return self._room(_bearer(metadata), policy)
 
@@ -151,6 +159,17 @@ def _bearer(metadata: Metadata) -> str:
     if not isinstance(value, str) or not value.startswith(_PREFIX):
         raise TokenMissing("not a bearer token")
     return value.removeprefix(_PREFIX)
+
+
+def _within_scopes(user: User, policy: Policy) -> User:
+    """The user, whose token has no scopes (a sign-in may do everything) or those that the method needs."""
+    if not user.scopes or policy.scope == ANY_SCOPE:
+        return user
+    if policy.scope is None:
+        raise CallerNotAllowed("not with a token that is limited to scopes")
+    if policy.scope not in user.scopes:
+        raise ScopeMissing(metadata={"scope": policy.scope})
+    return user
 
 
 def _user(claims: Claims) -> User:

@@ -15,7 +15,10 @@ from chassis.errors import TokenMissing
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class User:
-    """A person at one of their sign-ins. `expires_at_us` is the token's end, in microseconds since 1970."""
+    """A person at one of their sign-ins. `expires_at_us` is the token's end, in microseconds since 1970.
+
+    With `scopes` it is a token that may do only these; without any it may do everything.
+    """
 
     account: str
     sign_in: str

@@ -5,6 +5,7 @@
     ServiceError
     ├── InvalidRequest        MalformedMessage
     ├── TokenMissing          TokenInvalid      TokenExpired     TokenRevoked
+    ├── ScopeMissing
     ├── CallerNotAllowed      DeadlineExceeded  NotServed        Overloaded
     ├── Draining              FeedLost          StoreUnavailable
     ├── HealthNameUnknown
@@ -115,6 +116,14 @@ class CallerNotAllowed(ServiceError):
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = "CALLER_NOT_ALLOWED"
     message = "This caller may not make this call."
+
+
+class ScopeMissing(ServiceError):
+    """The token is limited to scopes, and what the call needs is not among them. Metadata `scope` names it."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "SCOPE_MISSING"
+    message = "The token may not make this call."
 
 
 class DeadlineExceeded(ServiceError):

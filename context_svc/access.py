@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from chassis.access import Audience, Policies, Policy
+from chassis.access import ANY_SCOPE, Audience, Policies, Policy
 
 ROOMS_WITH_FEED = frozenset({"orchestrator", "llm", "media"})
 
@@ -38,9 +38,9 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "ListDevices": _USER,
         "UpdateDevice": _USER,
         "RevokeDevice": _USER,
-        "CreateApiToken": _later(_USER),
-        "ListApiTokens": _later(_USER),
-        "RevokeApiToken": _later(_USER),
+        "CreateApiToken": _USER,
+        "ListApiTokens": _USER,
+        "RevokeApiToken": _USER,
         "ExportAccount": _later(_STREAM),
         "ImportAccount": _later(_STREAM),
         "CreateImport": _later(_USER),
@@ -122,10 +122,55 @@ _OPERATOR: dict[str, dict[str, Policy]] = {
 }
 
 
+_SCOPES: dict[str, str] = {
+    "GetCurrentUser": ANY_SCOPE,
+    "AckEvents": "chat",
+    "CancelJob": "actions",
+    "CancelTurn": "chat",
+    "Chat": "chat",
+    "ClearMessages": "chat",
+    "CreateReminder": "context",
+    "CreateSession": "chat",
+    "DeleteContextItems": "context",
+    "DeleteReminder": "context",
+    "DeleteSession": "chat",
+    "EditMessage": "chat",
+    "EndSession": "chat",
+    "ExecuteAction": "actions",
+    "GetContext": "read",
+    "GetMessage": "read",
+    "GetPreferences": "read",
+    "GetSession": "read",
+    "GetTurnReceipt": "read",
+    "ImportAnswer": "chat",
+    "ListCapabilities": "read",
+    "ListEvents": "read",
+    "ListJobs": "read",
+    "ListMessages": "read",
+    "ListReminders": "read",
+    "ListSessions": "read",
+    "ListSuggestions": "read",
+    "RateMessage": "chat",
+    "RegenerateTurn": "chat",
+    "ResolveSuggestion": "context",
+    "RespondToTurn": "approve",
+    "ResumeSession": "read",
+    "SearchMessages": "read",
+    "SendMessage": "chat",
+    "SendMessageBatch": "chat",
+    "SubscribeEvents": "read",
+    "UpdateContext": "context",
+    "UpdatePreferences": "context",
+    "UpdateSession": "chat",
+    "WatchContext": "read",
+}
+"""What an API token must be allowed, by method; a method without an entry is for signed-in devices alone."""
+
+
 def _rows(services: dict[str, dict[str, Policy]]) -> Iterator[tuple[str, Policy]]:
     for service, methods in services.items():
         for method, policy in methods.items():
-            yield f"/{service}/{method}", policy
+            yield f"/{service}/{method}", replace(policy, scope=_SCOPES.get(method))
 
 
 PUBLIC: Policies = dict(_rows(_SERVICES))

@@ -19,7 +19,8 @@ def acknowledge(user: User, cursor: Cursor) -> Unit[int]:
         raise CursorAhead(metadata={"last_sequence": str(last)})
     rows = yield Statement(
         "INSERT INTO acknowledgement (session_id, device_id, sequence)"
-        " SELECT :session, device_id, :sequence FROM sign_in WHERE id = :sign_in"
+        " VALUES (:session, COALESCE((SELECT s.device_id FROM sign_in s WHERE s.id = :sign_in), :sign_in),"
+        " :sequence)"
         " ON CONFLICT (session_id, device_id) DO UPDATE SET sequence ="
         " CASE WHEN excluded.sequence > acknowledgement.sequence THEN excluded.sequence"
         " ELSE acknowledgement.sequence END RETURNING sequence",

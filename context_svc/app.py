@@ -23,6 +23,7 @@ from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from context_svc import access, sessions, signing
 from context_svc.accounts import Accounts
+from context_svc.api_tokens import ApiTokens
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.context_items import ContextItems
@@ -309,6 +310,7 @@ async def _identity(
     identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
+        api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
         devices=DeviceList(database, clock, foundation.pages, feed),
         profiles=Profiles(database, clock, passwords, guard, feed),
         introduction=_introduction(foundation, accounts),
@@ -386,13 +388,14 @@ def _gate(foundation: Foundation) -> Gate:
         signing.AUDIENCE,
         USER_TOKEN,
         clock,
-        lifetime=signing.LIFETIME,
+        lifetime=signing.LONGEST,
     )
     rooms = _rooms(foundation.settings.keys_dir / "rooms.jwks", clock)
     return Gate(
         Authenticator(users, rooms, foundation.revocations, clock),
         users,
         Usage(foundation.database, clock, foundation.tasks),
+        foundation.keys,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
-from context_svc import audit, commands, throttle
+from context_svc import api_tokens, audit, commands, throttle
 from context_svc.accounts import Account, Known, by_email, by_id, email_key, hold
 from context_svc.audit import Entry, Event
 from context_svc.devices import device_of_sign_in
@@ -167,7 +167,8 @@ def _set_password(
     yield from audit.append(
         Entry(event=Event.PASSWORD_CHANGED, at_us=now_us, account=user.account, subject=user.sign_in)
     )
-    return _Changed(devices=len(ended), ended=ended)
+    tokens = (yield from api_tokens.end_all(user.account, now_us)) if change.with_api_tokens else ()
+    return _Changed(devices=len(ended), ended=(*ended, *tokens))
 
 
 def _update(known: Known, change: ProfileChange, held: Reservation | None, now_us: int) -> Unit[Account]:

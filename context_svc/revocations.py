@@ -18,20 +18,27 @@ from context_svc.signing import LIFETIME, PublicKey
 HEARTBEAT = timedelta(seconds=2)
 LONGEST = timedelta(minutes=60)
 _FORGET = LIFETIME + timedelta(minutes=1)  # a room's clock may be behind
+_BEHIND_US = 60_000_000
 _OUTBOX = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedSignIn:
-    """A sign-in that was ended while access tokens of it may still be unexpired. Times in microseconds."""
+    """A sign-in or API token that was ended while tokens of it may still be unexpired. Times in microseconds.
+
+    `expire_us` is set for an API token, which is its own last token.
+    """
 
     sign_in: str
     account: str
     end_us: int
+    expire_us: int | None = None
 
     @property
     def forget_us(self) -> int:
-        """When its last access token has expired by itself."""
+        """When its last token has expired by itself."""
+        if self.expire_us is not None:
+            return self.expire_us + _BEHIND_US
         return self.end_us + round(_FORGET.total_seconds() * 1e6)
 
 
@@ -111,7 +118,9 @@ class Feed:
     async def load(self, database: Database) -> None:
         """Take up what ended before this process began, as far as it still matters."""
         since_us = self._clock.now_us() - round(_FORGET.total_seconds() * 1e6)
-        for each in await database.read(lambda: _ended_since(since_us)):
+        tokens_us = self._clock.now_us() - _BEHIND_US
+        ended = await database.read(lambda: _ended_since(since_us))
+        for each in (*ended, *await database.read(lambda: _ended_tokens(tokens_us))):
             self._ended[each.sign_in] = each
         self._tell_own()
 
@@ -207,3 +216,17 @@ def _ended_since(since_us: int) -> Unit[list[EndedSignIn]]:
         {"since_us": since_us},
     )
     return [EndedSignIn(sign_in=row["id"], account=row["account_id"], end_us=row["end_us"]) for row in rows]
+
+
+def _ended_tokens(unexpired_us: int) -> Unit[list[EndedSignIn]]:
+    rows = yield Statement(
+        "SELECT id, account_id, end_us, expire_us FROM api_token WHERE end_us IS NOT NULL"
+        " AND expire_us > :unexpired_us ORDER BY end_us, id",
+        {"unexpired_us": unexpired_us},
+    )
+    return [
+        EndedSignIn(
+            sign_in=row["id"], account=row["account_id"], end_us=row["end_us"], expire_us=row["expire_us"]
+        )
+        for row in rows
+    ]

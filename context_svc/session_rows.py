@@ -52,7 +52,8 @@ def insert(
     stored = yield Statement(
         "INSERT INTO session (id, account_id, title, title_source, state, settings, version, create_us,"
         " update_us, device_id, shape) SELECT :id, :account, :title, :title_source, :state, :settings, 1,"
-        " :now_us, :now_us, device_id, :shape FROM sign_in WHERE id = :sign_in RETURNING *",
+        " :now_us, :now_us, COALESCE((SELECT s.device_id FROM sign_in s WHERE s.id = :sign_in), :sign_in),"
+        " :shape RETURNING *",
         {
             "id": session_id,
             "account": account,
@@ -155,8 +156,8 @@ def delete(session: Session) -> Unit[None]:
 def acknowledged(session_id: str, sign_in: str) -> Unit[int]:
     """The last sequence that the device of the sign-in acknowledged; 0 when it never did."""
     found = yield Statement(
-        "SELECT a.sequence FROM acknowledgement a JOIN sign_in s ON s.device_id = a.device_id"
-        " WHERE a.session_id = :session AND s.id = :sign_in",
+        "SELECT sequence FROM acknowledgement WHERE session_id = :session AND device_id ="
+        " COALESCE((SELECT s.device_id FROM sign_in s WHERE s.id = :sign_in), :sign_in)",
         {"session": session_id, "sign_in": sign_in},
     )
     return int(found[0]["sequence"]) if found else 0

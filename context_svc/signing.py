@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import IntEnum
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +19,15 @@ from chassis.tokens import Signer
 ISSUER = "assistant.mesh"
 AUDIENCE = "mesh"
 LIFETIME = timedelta(minutes=10)
+LONGEST = timedelta(days=366, minutes=1)  # an API token's life
 GENERATION = "gen"  # claim: which refresh token of its sign-in an access token came with
+
+
+class Purpose(IntEnum):
+    """What a key signs; the numbers are the contract's."""
+
+    ACCESS_TOKEN = 1
+    API_TOKEN = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +36,7 @@ class PublicKey:
 
     key_id: str
     jwk: Mapping[str, str]
+    purpose: Purpose
 
     @property
     def create_us(self) -> int:
@@ -43,21 +53,33 @@ class AccessToken:
 
 
 class UserKeys:
-    """The signing keys in one folder (``<key id>.key``, 0600). The newest signs; all are trusted."""
+    """The signing keys in one folder (``<key id>.key``, 0600), those of API tokens in its folder ``api``.
 
-    def __init__(self, signers: Sequence[Signer]) -> None:
+    The newest of each signs; all are trusted.
+    """
+
+    def __init__(self, signers: Sequence[Signer], api: Sequence[Signer]) -> None:
         self._signers = tuple(signers)
-        self.public = tuple(
-            PublicKey(key_id=each.key_id, jwk=to_jwk(each.key_id, each.public_key)) for each in signers
+        self._api = {each.key_id: each for each in api}
+        self.public = (
+            *(_public(each, Purpose.ACCESS_TOKEN) for each in signers),
+            *(_public(each, Purpose.API_TOKEN) for each in api),
         )
         self.trusted = KeySet([key.jwk for key in self.public])
 
     @classmethod
     def load_or_create(cls, folder: Path) -> UserKeys:
-        """The keys of `folder` (made with mode 0700), at least one. Raises chassis.keys.KeyRefused."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        paths = sorted(folder.glob("*.key")) or [folder / f"{ids.uuid()}.key"]
-        return cls([Signer(load_or_create_key(path), path.stem, ISSUER) for path in paths])
+        """The keys of `folder` (made with mode 0700), at least one of each. Raises chassis.keys.KeyRefused."""
+        return cls(_load(folder), _load(folder / "api"))
+
+    @property
+    def api_signer(self) -> Signer:
+        """The key that signs API tokens now."""
+        return tuple(self._api.values())[-1]
+
+    def api_signer_of(self, key_id: str) -> Signer | None:
+        """The key of API tokens with this id, or None when it is no such key, or gone."""
+        return self._api.get(key_id)
 
     @property
     def signer(self) -> Signer:
@@ -76,6 +98,16 @@ class UserKeys:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+
+
+def _load(folder: Path) -> list[Signer]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = sorted(folder.glob("*.key")) or [folder / f"{ids.uuid()}.key"]
+    return [Signer(load_or_create_key(path), path.stem, ISSUER) for path in paths]
+
+
+def _public(signer: Signer, purpose: Purpose) -> PublicKey:
+    return PublicKey(key_id=signer.key_id, jwk=to_jwk(signer.key_id, signer.public_key), purpose=purpose)
 
 
 class AccessTokens:

@@ -15,16 +15,17 @@ from chassis.call import Caller, User
 from chassis.clock import Clock
 from chassis.crossing import Metadata
 from chassis.database import Database, Statement, Unit
-from chassis.errors import ServiceError, StoreUnavailable
+from chassis.errors import ServiceError, StoreUnavailable, TokenInvalid
 from chassis.tasks import Tasks
 from chassis.tokens import Verifier
-from context_svc import refresh
+from context_svc import api_tokens, refresh
 from context_svc.networks import network_of, shortened
-from context_svc.signing import GENERATION
+from context_svc.signing import GENERATION, LIFETIME, UserKeys
 
 log = telemetry.logger(__name__)
 _REMEMBERED = 10_000
 _MINUTE_US = 60_000_000
+_ACCESS_SECONDS = LIFETIME.total_seconds()
 _ASKED = Policy(audience=Audience.USER, deadline=None)
 
 
@@ -35,10 +36,10 @@ class Usage:
         self._database = database
         self._clock = clock
         self._tasks = tasks
-        self._noted: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._noted: OrderedDict[tuple[str, int | None], int] = OrderedDict()
 
-    def note(self, sign_in: str, generation: int, network: str) -> None:
-        """A valid access token came. Returns at once; the writing follows."""
+    def note(self, sign_in: str, generation: int | None, network: str) -> None:
+        """A valid token came; an API token has no generation. Returns at once; the writing follows."""
         key, minute = (sign_in, generation), self._clock.now_us() // _MINUTE_US
         if self._noted.get(key) == minute:
             return
@@ -48,7 +49,7 @@ class Usage:
             self._noted.popitem(last=False)
         self._tasks.spawn("note a used token", self._write(sign_in, generation, network))
 
-    async def _write(self, sign_in: str, generation: int, network: str) -> None:
+    async def _write(self, sign_in: str, generation: int | None, network: str) -> None:
         now_us = self._clock.now_us()
         try:
             await self._database.write("sign_in", lambda: _noted(sign_in, generation, network, now_us))
@@ -60,10 +61,11 @@ class Usage:
 class Gate:
     """Authenticates every call of this room (chassis.crossing.Authenticates)."""
 
-    def __init__(self, authenticator: Authenticator, users: Verifier, usage: Usage) -> None:
+    def __init__(self, authenticator: Authenticator, users: Verifier, usage: Usage, keys: UserKeys) -> None:
         self._authenticator = authenticator
         self._users = users
         self._usage = usage
+        self._keys = keys
 
     def caller(self, metadata: Metadata, policy: Policy) -> Caller | None:
         """See `chassis.auth.Authenticator.caller`."""
@@ -83,9 +85,12 @@ class Gate:
 
     def _note(self, token: str, network: str) -> None:
         claims = self._users.verify(token)  # remembered by digest: not checked twice
+        limited, long = bool(claims.all.get("scope")), claims.expires - claims.issued > _ACCESS_SECONDS
+        if limited is not (self._keys.api_signer_of(claims.key_id) is not None) or (long and not limited):
+            raise TokenInvalid("a key signed what it is not for")
         generation = claims.all.get(GENERATION)
-        if isinstance(generation, int):
-            self._usage.note(claims.session, generation, network)
+        if limited or isinstance(generation, int):
+            self._usage.note(claims.session, generation if isinstance(generation, int) else None, network)
 
 
 def _bearer(metadata: Metadata) -> str:
@@ -93,7 +98,10 @@ def _bearer(metadata: Metadata) -> str:
     return str(value).removeprefix("Bearer ")
 
 
-def _noted(sign_in: str, generation: int, network: str, now_us: int) -> Unit[None]:
+def _noted(sign_in: str, generation: int | None, network: str, now_us: int) -> Unit[None]:
+    if generation is None:
+        yield from api_tokens.mark_used(sign_in, now_us)
+        return
     yield from refresh.mark_used(sign_in, generation, now_us)
     yield Statement(
         "UPDATE device SET last_use_us = :now_us,"

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
-from context_svc import audit, commands, setup_code
+from context_svc import api_tokens, audit, commands, setup_code
 from context_svc.accounts import Account, account_from, email_key
 from context_svc.audit import Entry, Event
 from context_svc.errors import AccountNotFound, IdempotencyKeyReused
@@ -183,19 +183,20 @@ def _revoke(request_id: str, account: str, block: bool, now_us: int) -> Unit[Rev
     shape = commands.shape("revoke", block)
     earlier = yield from commands.answered(account, request_id, shape, now_us)
     if earlier is not None:
-        devices, tokens = map(int, earlier.split())
-        return Revoked(devices=devices, api_tokens=tokens, ended=())
+        counts = [int(each) for each in earlier.split()]
+        return Revoked(devices=counts[0], api_tokens=counts[1], ended=())
     yield Statement(
         "UPDATE account SET blocked_us = :blocked_us WHERE id = :id",
         {"id": account, "blocked_us": now_us if block else None},
     )
     ended = yield from end_others(account, "", now_us)
-    yield from commands.keep(account, request_id, shape, f"{len(ended)} 0", now_us)
+    tokens = yield from api_tokens.end_all(account, now_us)
+    yield from commands.keep(account, request_id, shape, f"{len(ended)} {len(tokens)}", now_us)
     yield from audit.append(Entry(event=Event.USER_REVOKED, at_us=now_us, account=account))
     if block != was_blocked:
         event = Event.USER_BLOCKED if block else Event.USER_UNBLOCKED
         yield from audit.append(Entry(event=event, at_us=now_us, account=account))
-    return Revoked(devices=len(ended), api_tokens=0, ended=ended)
+    return Revoked(devices=len(ended), api_tokens=len(tokens), ended=(*ended, *tokens))
 
 
 def _page(after: Sequence[str | int] | None, limit: int, now_us: int) -> Unit[list[Summary]]:

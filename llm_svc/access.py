@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chassis.access import Audience, Policies, Policy
+from chassis.access import ANY_SCOPE, Audience, Policies, Policy
 
 _READ = timedelta(seconds=5)
 _AGENT = frozenset({"orchestrator"})
@@ -21,6 +21,6 @@ POLICIES: Policies = {
         served=False,
     ),
     f"{_SERVICE}/CountTokens": Policy(audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=_AGENT),
-    f"{_SERVICE}/ListModels": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT),
-    f"{_SERVICE}/GetModel": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT),
+    f"{_SERVICE}/ListModels": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT, scope=ANY_SCOPE),
+    f"{_SERVICE}/GetModel": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT, scope=ANY_SCOPE),
 }

@@ -15,8 +15,12 @@ _ANALYSIS = timedelta(seconds=60)
 _CONTEXT = frozenset({"context"})
 
 
-def _person(deadline: timedelta | None, *, served: bool = False) -> Policy:
-    return Policy(audience=Audience.USER, deadline=deadline, served=served)
+def _person(deadline: timedelta | None, *, served: bool = False, scope: str = "media") -> Policy:
+    return Policy(audience=Audience.USER, deadline=deadline, served=served, scope=scope)
+
+
+def _reader(deadline: timedelta | None) -> Policy:
+    return _person(deadline, scope="knowledge")
 
 
 def _context(deadline: timedelta | None) -> Policy:
@@ -45,9 +49,9 @@ POLICIES: Policies = {
     f"{_MEDIA}/ExportOwner": _context(None),
     f"{_MEDIA}/WriteBackup": _context(None),
     f"{_MEDIA}/ReadBackup": _context(None),
-    f"{_KNOWLEDGE}/IngestDocument": _person(_READ),
-    f"{_KNOWLEDGE}/ListDocuments": _person(_READ),
-    f"{_KNOWLEDGE}/GetDocument": _person(_READ),
-    f"{_KNOWLEDGE}/DeleteDocument": _person(_READ),
-    f"{_KNOWLEDGE}/SearchDocuments": _person(_READ),
+    f"{_KNOWLEDGE}/IngestDocument": _reader(_READ),
+    f"{_KNOWLEDGE}/ListDocuments": _reader(_READ),
+    f"{_KNOWLEDGE}/GetDocument": _reader(_READ),
+    f"{_KNOWLEDGE}/DeleteDocument": _reader(_READ),
+    f"{_KNOWLEDGE}/SearchDocuments": _reader(_READ),
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from chassis.clock import SystemClock
+from mesh import account, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -60,6 +61,32 @@ def _chat(settings: MeshSettings, told: argparse.Namespace, console: Console) ->
     return asyncio.run(chat(places_of(settings), wish, console))
 
 
+def _user(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    places = places_of(settings)
+    match told.action:
+        case "invite":
+            return asyncio.run(users.invite(places, told.email, console))
+        case "reset":
+            return asyncio.run(users.reset(places, told.user, console))
+        case "signout":
+            return asyncio.run(users.sign_out(places, told.user, told.block, console))
+        case _:
+            return asyncio.run(users.users(places, console))
+
+
+def _account(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    places = places_of(settings)
+    match told.action:
+        case "password":
+            return asyncio.run(account.password(places, console))
+        case "devices":
+            return asyncio.run(account.devices(places, console))
+        case "revoke":
+            return asyncio.run(account.revoke(places, told.device, console))
+        case _:
+            return asyncio.run(account.show(places, console))
+
+
 COMMANDS: Mapping[str, Command] = {
     "up": _up,
     "chat": _chat,
@@ -67,6 +94,8 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": _doctor,
     "models": _models,
     "token": _token,
+    "user": _user,
+    "account": _account,
 }
 
 
@@ -85,7 +114,29 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("models", help="list the models that can answer")
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
+    _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
+    _own(commands.add_parser("account", help="your own account, password and devices"))
     return parser
+
+
+def _people(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    inviting = actions.add_parser("invite", help="print a code with which one person can register")
+    inviting.add_argument("email", nargs="?", default="", help="only for this address")
+    actions.add_parser("list", help="list the accounts")
+    resetting = actions.add_parser("reset", help="give an account a new password and sign it out")
+    resetting.add_argument("user", help="its address or id")
+    leaving = actions.add_parser("signout", help="end an account's sign-ins")
+    leaving.add_argument("user", help="its address or id")
+    leaving.add_argument("--block", action="store_true", help="and refuse new ones, until run without")
+
+
+def _own(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("show", help="show who is signed in here")
+    actions.add_parser("password", help="change the password; other devices are signed out")
+    actions.add_parser("devices", help="list your devices")
+    actions.add_parser("revoke", help="sign a device out from afar").add_argument("device", help="its id")
 
 
 if __name__ == "__main__":

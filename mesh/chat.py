@@ -45,20 +45,20 @@ async def chat(places: Places, wish: Wish, console: Console) -> int:
 
 async def models(places: Places, console: Console) -> int:
     """Print the catalogue of the running mesh. Raises MeshError."""
-    async with _signed_in(places) as (channel, sign_in):
+    async with signed_in(places) as (channel, sign_in):
         console.print(model_table(await Conversation(channel, sign_in.bearer).models()))
     return 0
 
 
 async def token(places: Places, console: Console) -> int:
     """Print an access token of this terminal's sign-in, good for minutes. Raises MeshError."""
-    async with _signed_in(places) as (_, sign_in):
+    async with signed_in(places) as (_, sign_in):
         console.print(await sign_in.bearer(), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
 @asynccontextmanager
-async def _signed_in(places: Places) -> AsyncIterator[tuple[grpc.aio.Channel, SignIn]]:
+async def signed_in(places: Places) -> AsyncIterator[tuple[grpc.aio.Channel, SignIn]]:
     """Hold the public door and the sign-in of this terminal, where nobody can be asked."""
     running = record.running(places)
     async with door(f"{_host(running.bind)}:{running.port}") as channel:

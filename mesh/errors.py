@@ -12,7 +12,8 @@ MeshError
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
-└── SignInNeeded         this terminal has no sign-in
+├── SignInNeeded         this terminal has no sign-in
+└── UserUnknown          no account has this id or address
 """
 
 
@@ -76,3 +77,7 @@ class CallFailed(MeshError):
 
 class SignInNeeded(MeshError):
     """This terminal has no sign-in and cannot make one by itself."""
+
+
+class UserUnknown(MeshError):
+    """No account has this id or address."""

@@ -16,7 +16,7 @@ from assistant.operator.v1 import operator_pb2, operator_pb2_grpc
 from assistant.session.v1 import session_pb2, session_pb2_grpc
 from chassis.dial import open_channel, streaming
 from chassis.status import from_rpc_error
-from mesh import answer, wire
+from mesh import answer, people, wire
 from mesh.credentials import Credentials
 from mesh.health import MeshStatus
 from mesh.rooms import Admin, Health, Readiness
@@ -24,6 +24,7 @@ from mesh.rooms import Admin, Health, Readiness
 _PROBE_TIMEOUT = 1.0  # seconds
 _SILENCE = 45.0  # seconds without a frame after which a stream is taken for dead; the server speaks every 15
 _VERSION = "0.1.0"
+_PAGE = 200
 
 Bearer = Callable[[], Awaitable[str]]
 
@@ -187,6 +188,69 @@ class Operator:
         with _told():
             told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
         return wire.status(told)
+
+    async def invite(self, request_id: str, email: str) -> people.Invite:
+        """Make an invite, for one address only if one is given. Raises CallFailed."""
+        request = operator_pb2.CreateInviteRequest(request_id=request_id, email=email)
+        with _told():
+            return wire.invite(await self._stub.CreateInvite(request))
+
+    async def users(self) -> list[people.UserLine]:
+        """Answer all accounts, the oldest first. Raises CallFailed."""
+        found, request = [], operator_pb2.ListUsersRequest(page_size=_PAGE)
+        while True:
+            with _told():
+                page = await self._stub.ListUsers(request)
+            found += [wire.user(each) for each in page.users]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def reset_password(self, request_id: str, account: str) -> str:
+        """Give an account a password that the mesh makes, and answer it. Raises CallFailed."""
+        request = operator_pb2.ResetPasswordRequest(request_id=request_id, account_id=account)
+        with _told():
+            return (await self._stub.ResetPassword(request)).generated_password
+
+    async def revoke(self, request_id: str, account: str, *, block: bool) -> int:
+        """Sign an account out; answer from how many devices. Raises CallFailed."""
+        request = operator_pb2.RevokeUserRequest(request_id=request_id, account_id=account, block=block)
+        with _told():
+            return (await self._stub.RevokeUser(request)).revoked_devices
+
+
+class Account:
+    """The account of the person at this terminal, through the public door."""
+
+    def __init__(self, channel: grpc.aio.Channel, bearer: Bearer) -> None:
+        self._stub = identity_pb2_grpc.IdentityServiceStub(channel)
+        self._bearer = bearer
+
+    async def me(self) -> people.Me:
+        """Answer who is signed in. Raises CallFailed."""
+        request = identity_pb2.GetCurrentUserRequest()
+        return wire.me(await self._ask(self._stub.GetCurrentUser, request))
+
+    async def devices(self) -> list[people.DeviceLine]:
+        """Answer the devices used last, at most 200. Raises CallFailed."""
+        request = identity_pb2.ListDevicesRequest(page_size=_PAGE)
+        return [wire.device(each) for each in (await self._ask(self._stub.ListDevices, request)).devices]
+
+    async def revoke(self, device: str) -> None:
+        """Sign a device out. Raises CallFailed."""
+        await self._ask(self._stub.RevokeDevice, identity_pb2.RevokeDeviceRequest(device_id=device))
+
+    async def change_password(self, request_id: str, *, current: str, fresh: str) -> int:
+        """Set a new password; answer how many other devices that signed out. Raises CallFailed."""
+        request = identity_pb2.ChangePasswordRequest(
+            request_id=request_id, current_password=current, new_password=fresh
+        )
+        return int((await self._ask(self._stub.ChangePassword, request)).revoked_devices)
+
+    async def _ask(self, method: Any, request: Any) -> Any:
+        metadata = (("authorization", f"Bearer {await self._bearer()}"),)
+        with _told():
+            return await method(request, metadata=metadata)
 
 
 @contextmanager

@@ -4,14 +4,16 @@ import json
 
 import grpc
 from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2
+from assistant.identity.v1 import identity_pb2
 from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
 from chassis.status import Failure
-from mesh import answer
+from mesh import answer, people
 from mesh.errors import CallFailed
 from mesh.health import MeshStatus, RoomStatus
 
@@ -22,6 +24,8 @@ _CURES = {
     "SESSION_NOT_FOUND": "`/sessions` lists yours; `/new` begins another.",
     "SESSION_ENDED": "`/new` begins another.",
     "CREDENTIALS_WRONG": "Check the address and the password.",
+    "PASSWORD_WEAK": "A sentence that nobody else would think of is easy to keep in mind.",
+    "DEVICE_NOT_FOUND": "`mesh account devices` lists yours.",
     "INTERNAL": "The log of the room has more, under the request id.",
 }
 
@@ -82,6 +86,46 @@ def status(message: operator_pb2.GetStatusResponse) -> MeshStatus:
     )
 
 
+def user(message: operator_pb2.UserSummary) -> people.UserLine:
+    """Answer an account as the owner sees it."""
+    return people.UserLine(
+        id=message.account_id,
+        email=message.email,
+        name=message.display_name,
+        state=operator_pb2.AccountState.Name(message.state).removeprefix("ACCOUNT_STATE_").lower(),
+        last_use=_moment(message.last_use_time) if message.HasField("last_use_time") else "",
+        devices=message.device_count,
+        sessions=message.session_count,
+    )
+
+
+def invite(message: operator_pb2.CreateInviteResponse) -> people.Invite:
+    """Answer an invite."""
+    return people.Invite(code=message.invite_code, expires=_moment(message.expire_time))
+
+
+def device(message: identity_pb2.Device) -> people.DeviceLine:
+    """Answer a device of the person."""
+    return people.DeviceLine(
+        id=message.id,
+        name=message.name,
+        last_use=_moment(message.last_use_time),
+        network=message.last_network,
+        signed_in=message.signed_in,
+        current=message.current,
+    )
+
+
+def me(message: identity_pb2.GetCurrentUserResponse) -> people.Me:
+    """Answer who is signed in."""
+    return people.Me(
+        id=message.account.id,
+        email=message.account.email,
+        name=message.account.display_name,
+        device=message.device.id,
+    )
+
+
 def new_message(question: answer.Question) -> chat_pb2.NewMessage:
     """Answer the message to send."""
     message = chat_pb2.NewMessage(
@@ -106,6 +150,10 @@ def call_failed(failure: Failure) -> CallFailed:
 
 def _health_name(health: operator_pb2.RoomHealth.ValueType) -> str:
     return operator_pb2.RoomHealth.Name(health).removeprefix("ROOM_HEALTH_").lower().replace("_", " ")
+
+
+def _moment(moment: Timestamp) -> str:
+    return moment.ToDatetime().strftime("%Y-%m-%d %H:%M")
 
 
 def _what(failure: Failure) -> str:

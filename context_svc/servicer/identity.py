@@ -17,6 +17,7 @@ from chassis import call
 from chassis.call import Caller, RoomCaller
 from chassis.clock import Clock
 from context_svc.accounts import Accounts
+from context_svc.api_tokens import ApiTokens
 from context_svc.device_list import DeviceList
 from context_svc.networks import network_of
 from context_svc.profiles import Profiles
@@ -38,6 +39,7 @@ class IdentityServicer(IdentityServiceServicer):
         *,
         accounts: Accounts,
         sign_ins: SignIns,
+        api_tokens: ApiTokens,
         devices: DeviceList,
         profiles: Profiles,
         introduction: Introduction,
@@ -48,6 +50,7 @@ class IdentityServicer(IdentityServiceServicer):
     ) -> None:
         self._accounts = accounts
         self._sign_ins = sign_ins
+        self._api_tokens = api_tokens
         self._devices = devices
         self._profiles = profiles
         self._introduction = introduction
@@ -90,7 +93,7 @@ class IdentityServicer(IdentityServiceServicer):
         """See the contract."""
         user = call.current().user()
         return wire.current_user(
-            await self._accounts.get(user.account), await self._devices.of_sign_in(user.sign_in)
+            await self._accounts.get(user.account), await self._devices.of_sign_in(user.sign_in), user.scopes
         )
 
     async def UpdateCurrentUser(
@@ -130,6 +133,31 @@ class IdentityServicer(IdentityServiceServicer):
             call.current().user(), request.device_id, allow_missing=request.allow_missing
         )
         return pb.RevokeDeviceResponse()
+
+    async def CreateApiToken(
+        self, request: pb.CreateApiTokenRequest, context: Context
+    ) -> pb.CreateApiTokenResponse:
+        """See the contract."""
+        made, secret = await self._api_tokens.create(call.current().user(), wire.new_api_token(request))
+        return pb.CreateApiTokenResponse(api_token=wire.api_token(made), secret=secret)
+
+    async def ListApiTokens(
+        self, request: pb.ListApiTokensRequest, context: Context
+    ) -> pb.ListApiTokensResponse:
+        """See the contract."""
+        page = await self._api_tokens.list_page(
+            call.current().user(), size=request.page_size, token=request.page_token
+        )
+        return wire.api_token_page(page)
+
+    async def RevokeApiToken(
+        self, request: pb.RevokeApiTokenRequest, context: Context
+    ) -> pb.RevokeApiTokenResponse:
+        """See the contract."""
+        await self._api_tokens.revoke(
+            call.current().user(), request.api_token_id, allow_missing=request.allow_missing
+        )
+        return pb.RevokeApiTokenResponse()
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context

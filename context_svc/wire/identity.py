@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from datetime import timedelta
 from typing import assert_never
@@ -22,6 +23,8 @@ from context_svc.accounts import (
     SetupPermission,
     SignedIn,
 )
+from context_svc.api_tokens import DEFAULT_TTL, ApiToken, NewToken
+from context_svc.api_tokens import Page as TokenPage
 from context_svc.consents import Consent, Kind, Placement, default_placement
 from context_svc.device_list import DeviceChange, Listed, Page
 from context_svc.devices import Device, DeviceInfo, Platform
@@ -98,10 +101,42 @@ def logged_in(signed_in: SignedIn) -> pb.LoginResponse:
     )
 
 
-def current_user(person: Account, using: Listed | None) -> pb.GetCurrentUserResponse:
-    """Who calls, from which device."""
+def current_user(person: Account, using: Listed | None, scopes: Iterable[str]) -> pb.GetCurrentUserResponse:
+    """Who calls, from which device, and what an API token may do."""
     return pb.GetCurrentUserResponse(
-        account=account(person), device=None if using is None else listed_device(using)
+        account=account(person),
+        device=None if using is None else listed_device(using),
+        scopes=sorted(map(_scope, scopes)),
+    )
+
+
+def new_api_token(request: pb.CreateApiTokenRequest) -> NewToken:
+    """What an API token is to be."""
+    return NewToken(
+        request_id=request.request_id,
+        name=request.name,
+        scopes=tuple(sorted(_scope_name(each) for each in request.scopes)),
+        ttl=request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL,
+    )
+
+
+def api_token(value: ApiToken) -> pb.ApiToken:
+    """What is known of an API token."""
+    used = value.last_use_us
+    return pb.ApiToken(
+        id=value.id,
+        name=value.name,
+        scopes=sorted(map(_scope, value.scopes)),
+        create_time=timestamp(value.create_us),
+        expire_time=timestamp(value.expire_us),
+        last_use_time=None if used is None else timestamp(used // 60_000_000 * 60_000_000),
+    )
+
+
+def api_token_page(page: TokenPage) -> pb.ListApiTokensResponse:
+    """A page of API tokens."""
+    return pb.ListApiTokensResponse(
+        api_tokens=[api_token(each) for each in page.tokens], next_page_token=page.next_token
     )
 
 
@@ -231,6 +266,14 @@ def feed_frame(frame: Frame, *, sequence: int, sent_us: int) -> pb.WatchRevocati
     return answer
 
 
+def _scope(name: str) -> pb.TokenScope.ValueType:
+    return pb.TokenScope.Value(f"TOKEN_SCOPE_{name.upper()}")
+
+
+def _scope_name(scope: pb.TokenScope.ValueType) -> str:
+    return pb.TokenScope.Name(scope).removeprefix("TOKEN_SCOPE_").lower()
+
+
 def _decided(told: pb.DeviceConsent, now_us: int) -> Consent:
     kind = Kind(told.kind)
     placement = Placement(told.placement) if told.placement else default_placement(kind)
@@ -270,7 +313,7 @@ def _permission(request: pb.RegisterRequest) -> Permission:
 def _signing_key(key: PublicKey) -> pb.SigningKey:
     return pb.SigningKey(
         key_id=key.key_id,
-        purpose=pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN,
+        purpose=pb.SigningKeyPurpose.ValueType(int(key.purpose)),
         jwk_json=json.dumps(dict(key.jwk)),
         not_before_time=timestamp(key.create_us),
     )

@@ -51,7 +51,8 @@ async def test_the_first_frame_has_the_keys_that_sign_tokens(room: Room) -> None
         first = await frames.next()
     assert first.sequence == 1
     assert [key.purpose for key in first.state.signing_keys] == [
-        identity_pb2.SIGNING_KEY_PURPOSE_ACCESS_TOKEN
+        identity_pb2.SIGNING_KEY_PURPOSE_ACCESS_TOKEN,
+        identity_pb2.SIGNING_KEY_PURPOSE_API_TOKEN,
     ]
     jwks = await room.identity.GetJwks(identity_pb2.GetJwksRequest())
     assert jwks.content_type == "application/jwk-set+json"

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chassis.access import Audience, Policy
+from chassis.access import ANY_SCOPE, Audience, Policy
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.call import RoomCaller, User
 from chassis.errors import (
     CallerNotAllowed,
     FeedLost,
+    ScopeMissing,
     ServiceError,
     TokenExpired,
     TokenInvalid,
@@ -32,7 +34,7 @@ KEY = Ed25519PrivateKey.generate()
 STRANGER = Ed25519PrivateKey.generate()
 ISSUER, AUDIENCE = "https://mesh.test", "mesh"
 SIGNER = Signer(KEY, "k1", ISSUER)
-USERS = Policy(audience=Audience.USER, deadline=None)
+USERS = Policy(audience=Audience.USER, deadline=None, scope=ANY_SCOPE)
 ROOMS = Policy(audience=Audience.ROOM, deadline=None, callers=frozenset({"context_svc"}))
 
 
@@ -257,6 +259,16 @@ def test_a_person_comes_in_with_their_sign_in(door: Door) -> None:
     assert user.expires_at_us == door.clock.now_us() + 600_000_000
 
 
+@pytest.mark.requirement("ID-10")
+def test_a_token_with_scopes_enters_where_one_of_them_is_asked_for(door: Door) -> None:
+    assert isinstance(door.enter(replace(USERS, scope="chat"), door.user()), User)
+    assert door.refusal(replace(USERS, scope="read"), door.user()) is ScopeMissing
+    assert door.refusal(replace(USERS, scope=None), door.user()) is CallerNotAllowed
+    whole = SIGNER.sign(claims(door.clock, scope=""))
+    for scope in ("chat", "read", None, ANY_SCOPE):
+        assert isinstance(door.enter(replace(USERS, scope=scope), whole), User)
+
+
 def test_no_token_or_two_are_refused(door: Door) -> None:
     assert door.refusal(USERS) is TokenMissing
     assert door.refusal(USERS, door.user(), door.user()) is TokenMissing
@@ -281,7 +293,7 @@ def test_neither_kind_of_token_opens_the_other_door(door: Door) -> None:
 
 @pytest.mark.requirement("SAFE-1")
 def test_a_method_for_people_takes_the_rooms_that_it_names_too(door: Door) -> None:
-    named = Policy(audience=Audience.USER, deadline=None, callers=frozenset({"context_svc"}))
+    named = replace(USERS, callers=frozenset({"context_svc"}))
     assert door.enter(named, door.context.token("llm_svc")) == RoomCaller(name="context_svc")
     assert isinstance(door.enter(named, door.user()), User)
     other = Policy(audience=Audience.USER, deadline=None, callers=frozenset({"media_svc"}))

@@ -30,7 +30,7 @@ def test_a_new_key_signs_and_the_old_one_is_still_trusted(tmp_path: Path) -> Non
     made.rename(tmp_path / made.name)
     both = UserKeys.load_or_create(tmp_path)
     assert both.signer.key_id == made.stem
-    assert len(json.loads(both.jwks())["keys"]) == 2
+    assert len(json.loads(both.jwks())["keys"]) == 3  # two, and that of API tokens
     claims = verifier(both, clock).verify(token.text)
     assert (claims.subject, claims.session, claims.all["gen"]) == ("a", "s", 3)
     assert token.expire_us == clock.now_us() + 600_000_000
@@ -47,7 +47,7 @@ def test_a_retired_keys_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_key_tells_when_it_was_made(tmp_path: Path) -> None:
-    (key,) = UserKeys.load_or_create(tmp_path).public
+    key, _ = UserKeys.load_or_create(tmp_path).public
     (path,) = tmp_path.glob("*.key")
     assert abs(key.create_us / 1e6 - path.stat().st_mtime) < 5
 

@@ -1,0 +1,46 @@
+"""Accounts and devices as the terminal shows them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UserLine:
+    """An account, as the owner of the machine sees it."""
+
+    id: str
+    email: str
+    name: str
+    state: str
+    last_use: str
+    devices: int
+    sessions: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceLine:
+    """A device of the person at this terminal."""
+
+    id: str
+    name: str
+    last_use: str
+    network: str
+    signed_in: bool
+    current: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Me:
+    """The person at this terminal."""
+
+    id: str
+    email: str
+    name: str
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invite:
+    """A code for one registration, and when it ends."""
+
+    code: str
+    expires: str
