@@ -30,6 +30,7 @@ from media_svc.schema import MIGRATIONS
 from media_svc.servicer import KNOWLEDGE, MEDIA, KnowledgeServicer, MediaServicer
 from media_svc.settings import Settings
 from media_svc.shelf import Shelf
+from media_svc.stewardship import Stewardship
 from media_svc.sweeping import Sweeper
 
 ROOM = "media"
@@ -84,7 +85,7 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     intake = Intake(database, blobs, checks, clock, limits=limits, quota=settings.quota)
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
     return _Services(
-        media=MediaServicer(intake, shelf),
+        media=MediaServicer(intake, shelf, Stewardship(database, blobs, sweeper, clock)),
         knowledge=KnowledgeServicer(),
     )
 

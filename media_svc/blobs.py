@@ -52,8 +52,12 @@ class Blobs(Protocol):
 
 def kept_key(account: str, sha256: str, media_id: str) -> str:
     """A new file's own key."""
-    owner = hashlib.sha256(account.encode()).hexdigest()[:32]
-    return f"kept/{owner}/{sha256}.{media_id}"
+    return f"{kept_prefix(account)}{sha256}.{media_id}"
+
+
+def kept_prefix(account: str) -> str:
+    """Every kept file of a person."""
+    return f"kept/{hashlib.sha256(account.encode()).hexdigest()[:32]}/"
 
 
 def parts_prefix(upload_id: str) -> str:

@@ -12,10 +12,11 @@ from typing import BinaryIO, TypeAlias
 from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database
+from chassis.errors import TokenRevoked
 from chassis.tasks import Tasks
 from media_svc import kinds, library, outbox, uploads
 from media_svc.blobs import BlobMissing, Blobs
-from media_svc.errors import MediaDigestMismatch, MediaTooLarge, MediaTypeUnsupported, Refusal
+from media_svc.errors import MediaDigestMismatch, MediaTooLarge, MediaTypeUnsupported, Refusal, UploadNotFound
 from media_svc.kinds import Found, Limits
 from media_svc.library import Media
 from media_svc.uploads import Announced, Upload
@@ -102,7 +103,12 @@ class Checks:
         file.seek(0)
         await self._blobs.put(media.blob_key, file)
         now = self._clock.now_us()
-        return await self._database.write(upload.account, lambda: uploads.finish(upload, media, now))
+        try:
+            return await self._database.write(upload.account, lambda: uploads.finish(upload, media, now))
+        except (TokenRevoked, UploadNotFound):  # the account or the upload went while its bytes were kept
+            await self._database.write("sweep", lambda: outbox.schedule(media.blob_key, now))
+            self._due.set()
+            raise
 
     def _fresh(self, upload: Upload, found: Found) -> Media:
         return library.fresh(

@@ -56,5 +56,20 @@ def done(blob_key: str) -> Unit[None]:
     yield Statement("DELETE FROM blob_removal WHERE blob_key = :key", {"key": blob_key})
 
 
+def done_below(prefix: str) -> Unit[None]:
+    """The store has removed everything below a prefix that ends with ``/``."""
+    yield Statement("DELETE FROM blob_removal WHERE blob_key LIKE :keys", {"keys": f"{prefix}%"})
+
+
+def waiting_below(prefix: str) -> Unit[int]:
+    """How many removals below a prefix the store has not done yet."""
+    rows = yield Statement(
+        "SELECT CAST(COUNT(*) AS BIGINT) AS n FROM blob_removal WHERE blob_key LIKE :keys",
+        {"keys": f"{prefix}%"},
+    )
+    count: int = rows[0]["n"]
+    return count
+
+
 def _pause_us(attempts: int) -> int:
     return min(_SECOND_US << min(attempts, 20), _LONGEST_US)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -12,7 +13,11 @@ from assistant.media.v1 import media_pb2_grpc as rpc
 from chassis import call
 from media_svc import wire
 from media_svc.intake import Intake
+from media_svc.owners import owner
 from media_svc.shelf import Shelf
+from media_svc.stewardship import Stewardship
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 MEDIA = pb.DESCRIPTOR.services_by_name["MediaService"].full_name
 KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_name
@@ -21,9 +26,10 @@ KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_n
 class MediaServicer(rpc.MediaServiceServicer):
     """Files of the person who calls."""
 
-    def __init__(self, intake: Intake, shelf: Shelf) -> None:
+    def __init__(self, intake: Intake, shelf: Shelf, stewardship: Stewardship) -> None:
         self._intake = intake
         self._shelf = shelf
+        self._stewardship = stewardship
 
     async def UploadMedia(
         self, request_iterator: AsyncIterator[pb.UploadMediaRequest], context: object
@@ -80,6 +86,29 @@ class MediaServicer(rpc.MediaServiceServicer):
         await self._shelf.delete(_account(), request.media_id, allow_missing=request.allow_missing)
         return pb.DeleteMediaResponse()
 
+    async def ClaimMedia(self, request: pb.ClaimMediaRequest, context: Context) -> pb.ClaimMediaResponse:
+        """Files that something names now."""
+        return wire.claimed(await self._stewardship.claim(wire.claim(request, _owner(context))))
+
+    async def ReleaseMedia(
+        self, request: pb.ReleaseMediaRequest, context: Context
+    ) -> pb.ReleaseMediaResponse:
+        """Files that something named."""
+        await self._stewardship.release(_owner(context), request.claim_ids)
+        return pb.ReleaseMediaResponse()
+
+    async def EraseOwner(self, request: pb.EraseOwnerRequest, context: Context) -> pb.EraseOwnerResponse:
+        """An account less."""
+        return wire.erased(await self._stewardship.erase(_owner(context), request.job_id))
+
+    async def ExportOwner(
+        self, request: pb.ExportOwnerRequest, context: Context
+    ) -> AsyncIterator[pb.ExportOwnerResponse]:
+        """Everything of an account."""
+        with_bytes = not request.without_blobs
+        async for part in self._stewardship.export(_owner(context), with_bytes=with_bytes):
+            yield wire.exported(part)
+
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""
         rpc.add_MediaServiceServicer_to_server(self, server)
@@ -91,6 +120,10 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
     def register(self, server: grpc.aio.Server) -> None:
         """Let the boundary refuse it by name."""
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(self, server)
+
+
+def _owner(context: Context) -> str:
+    return owner(context.invocation_metadata() or ())
 
 
 def _account() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -10,10 +10,12 @@ from assistant.error.v1 import error_pb2
 from assistant.media.v1 import media_pb2 as pb
 from assistant.message.v1 import message_pb2
 from media_svc import errors
+from media_svc.claims import Claim
 from media_svc.errors import FrameUnexpected
 from media_svc.kinds import Kind
 from media_svc.library import Media, Page
 from media_svc.shelf import Reading, Variant
+from media_svc.stewardship import Erased, Exported
 from media_svc.uploads import Announced, State, Upload
 
 _KINDS = {
@@ -138,6 +140,38 @@ def download_chunk(piece: bytes) -> pb.DownloadMediaResponse:
 def download_finished() -> pb.DownloadMediaResponse:
     """A download's last frame."""
     return pb.DownloadMediaResponse(finished=pb.DownloadFinished())
+
+
+def claim(request: pb.ClaimMediaRequest, owner: str) -> Claim:
+    """What is to be held."""
+    return Claim(
+        account=owner,
+        id=request.claim_id,
+        session_id=request.session_id,
+        media_ids=tuple(request.media_ids),
+        excluded=request.excluded_from_backup,
+    )
+
+
+def claimed(files: Sequence[Media]) -> pb.ClaimMediaResponse:
+    """What is held."""
+    return pb.ClaimMediaResponse(media=[media(each) for each in files])
+
+
+def erased(value: Erased) -> pb.EraseOwnerResponse:
+    """How far an erasure is."""
+    return pb.EraseOwnerResponse(erased=value.done, remaining=value.remaining)
+
+
+def exported(part: Media | bytes | Exported) -> pb.ExportOwnerResponse:
+    """A frame of an export."""
+    match part:
+        case Media():
+            return pb.ExportOwnerResponse(media=media(part))
+        case Exported():
+            return pb.ExportOwnerResponse(finished=pb.OwnerExportFinished(media_count=part.files))
+        case _:
+            return pb.ExportOwnerResponse(chunk=part)
 
 
 def _time(moment_us: int) -> Timestamp:

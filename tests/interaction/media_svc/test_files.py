@@ -111,7 +111,7 @@ async def test_what_is_not_served_yet_says_so_after_the_door(ada: Person, room: 
     refused = [
         await failure(ada.media.AnalyzeImage(pb.AnalyzeImageRequest())),
         await failure(ada.knowledge.SearchDocuments(knowledge_pb2.SearchDocumentsRequest())),
-        await failure((await room.room("context")).ClaimMedia(pb.ClaimMediaRequest())),
+        await failure((await room.room("context")).ReadBackup(iter(()))),
     ]
     assert {each.reason for each in refused} == {"NOT_SERVED"}
 
