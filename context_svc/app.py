@@ -34,6 +34,7 @@ from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.leaving import Leaving, leaving
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
@@ -111,6 +112,7 @@ class Conversation:
     journal: sessions.Journal
     turns: sessions.Turns
     open_streams: Callable[[], int]
+    leaving: Leaving
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -125,9 +127,15 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     turns = Turns(journal, codec)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     claims = Claims(journal, ids.uuid(), schedule_title)
-    async with open_channel(
-        settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
-    ) as channel:
+    async with (
+        open_channel(
+            settings.orchestrator,
+            identity=foundation.room,
+            callee="orchestrator",
+            max_message=INTERNAL_MESSAGE,
+        ) as channel,
+        AsyncExitStack() as stack,
+    ):
         orchestrator = OrchestratorPeer(channel, _budget(settings))
         runs = Runs(
             database=database,
@@ -180,7 +188,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        departures = await stack.enter_async_context(
+            leaving(
+                database=database,
+                clock=clock,
+                media=settings.media,
+                room=foundation.room,
+                turns=session_log,
+                feed=foundation.feed,
+            )
+        )
+        kinds = (titles, retention, *departures.kinds)
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         watchers = Watchers(per_account=settings.streams_per_account)
@@ -204,6 +223,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
+                leaving=departures,
                 open_streams=lambda: len(readers),
                 services=(chat.register, agent.register, known.register),
                 drain=drain,
@@ -313,6 +333,8 @@ async def _identity(
         api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
         devices=DeviceList(database, clock, foundation.pages, feed),
         profiles=Profiles(database, clock, passwords, guard, feed),
+        erasures=talk.leaving.erasures,
+        guard=guard,
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
         feed=feed,
@@ -333,7 +355,7 @@ async def _identity(
     services = (identity.register, listed.register, *talk.services)
     public = await stack.enter_async_context(_public(foundation, gate, talk, services))
     users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
-    operator = OperatorServicer(setup_code, board, users)
+    operator = OperatorServicer(setup_code, board, users, talk.leaving.erasures)
     return public, await stack.enter_async_context(_operator(foundation, gate, operator))
 
 

@@ -38,6 +38,10 @@ class Event(Enum):
     USER_REVOKED = "user_revoked"
     USER_BLOCKED = "user_blocked"
     USER_UNBLOCKED = "user_unblocked"
+    ACCOUNT_DELETED = "account_deleted"
+    ACCOUNT_ERASED = "account_erased"
+    ACCOUNT_EXPORTED = "account_exported"
+    ACCOUNT_IMPORTED = "account_imported"
     KEY_CREATED = "key_created"
     KEY_RETIRED = "key_retired"
 

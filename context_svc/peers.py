@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import grpc
 
 from assistant.agent.v1 import agent_pb2
+from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
 from context_svc.errors import PeerUnavailable
@@ -18,6 +19,38 @@ from context_svc.wire.turn import Budget
 
 CONNECT = 10.0  # seconds: long enough for a room that is being restarted
 LIST_TIMEOUT = 5.0  # seconds
+ERASE_TIMEOUT = 25.0  # seconds
+ACTING_FOR = "x-mesh-acting-for"
+
+
+class MediaPeer:
+    """media_svc, which keeps the files. Each call names the person it acts for and the job it belongs to."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = media_pb2_grpc.MediaServiceStub(channel)
+
+    async def erase(self, account: str, job_id: str) -> bool:
+        """Erase everything of an account; False while something is left. Raises PeerUnavailable."""
+        with _reaching_media():
+            answer = await self._stub.EraseOwner(
+                media_pb2.EraseOwnerRequest(job_id=job_id),
+                timeout=ERASE_TIMEOUT,
+                metadata=_acting(account, job_id),
+            )
+        return answer.erased
+
+
+def _acting(account: str, job_id: str) -> tuple[tuple[str, str], ...]:
+    """For whom a call acts, and in which job."""
+    return ((ACTING_FOR, account),)
+
+
+@contextmanager
+def _reaching_media() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise PeerUnavailable(f"media_svc: {error.code().name}") from error
 
 
 class OrchestratorPeer:

@@ -19,6 +19,8 @@ from chassis.clock import Clock
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.device_list import DeviceList
+from context_svc.erasures import Erasures
+from context_svc.guard import Guard
 from context_svc.networks import network_of
 from context_svc.profiles import Profiles
 from context_svc.revocations import Feed
@@ -27,6 +29,7 @@ from context_svc.signing import UserKeys
 from context_svc.signins import SignIns
 from context_svc.usage import Gate
 from context_svc.wire import identity as wire
+from context_svc.wire.times import timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,6 +45,8 @@ class IdentityServicer(IdentityServiceServicer):
         api_tokens: ApiTokens,
         devices: DeviceList,
         profiles: Profiles,
+        erasures: Erasures,
+        guard: Guard,
         introduction: Introduction,
         keys: UserKeys,
         feed: Feed,
@@ -53,6 +58,8 @@ class IdentityServicer(IdentityServiceServicer):
         self._api_tokens = api_tokens
         self._devices = devices
         self._profiles = profiles
+        self._erasures = erasures
+        self._guard = guard
         self._introduction = introduction
         self._keys = keys
         self._feed = feed
@@ -158,6 +165,15 @@ class IdentityServicer(IdentityServiceServicer):
             call.current().user(), request.api_token_id, allow_missing=request.allow_missing
         )
         return pb.RevokeApiTokenResponse()
+
+    async def DeleteAccount(
+        self, request: pb.DeleteAccountRequest, context: Context
+    ) -> pb.DeleteAccountResponse:
+        """See the contract."""
+        deadline_us = await self._erasures.by_person(
+            call.current().user(), self._guard, request_id=request.request_id, password=request.password
+        )
+        return pb.DeleteAccountResponse(erase_deadline=timestamp(deadline_us))
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context

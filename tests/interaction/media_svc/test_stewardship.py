@@ -125,7 +125,7 @@ async def test_bytes_that_arrive_while_the_account_is_erased_are_removed(room: S
         for n, upload in enumerate(uploads)
     ]
     async with asyncio.timeout(10):
-        while not (await erase(context, ada.account)).erased:  # a check is on its way: context_svc asks again
+        while not (await erase(context, ada.account)).erased:  # noqa: ASYNC110 - context_svc asks again too
             await asyncio.sleep(0)
     await asyncio.gather(*writes)
     await eventually(lambda: room.mesh.kept() == [])

@@ -1,0 +1,37 @@
+"""How an account leaves: composed of its jobs and what it asks of media_svc."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from chassis.auth import RoomIdentity
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.dial import open_channel
+from context_svc.erasures import EraseAccount, Erasures, OpenTurns
+from context_svc.jobs import Kind
+from context_svc.peers import MediaPeer
+from context_svc.revocations import Feed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leaving:
+    """What the doors call, and the kinds of job that do the work."""
+
+    erasures: Erasures
+    kinds: Sequence[Kind]
+
+
+@asynccontextmanager
+async def leaving(
+    *, database: Database, clock: Clock, media: str, room: RoomIdentity, turns: OpenTurns, feed: Feed
+) -> AsyncIterator[Leaving]:
+    """Open the way to media_svc at this address, and compose the rest."""
+    async with open_channel(media, identity=room, callee="media") as channel:
+        peer = MediaPeer(channel)
+        yield Leaving(
+            erasures=Erasures(database, clock, turns, feed),
+            kinds=(EraseAccount(database, turns, peer),),
+        )
