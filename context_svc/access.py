@@ -41,7 +41,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "CreateApiToken": _USER,
         "ListApiTokens": _USER,
         "RevokeApiToken": _USER,
-        "ExportAccount": _later(_STREAM),
+        "ExportAccount": _STREAM,
         "ImportAccount": _later(_STREAM),
         "CreateImport": _later(_USER),
         "WriteImport": _later(_CHUNK),

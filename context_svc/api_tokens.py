@@ -134,6 +134,11 @@ def end_all(account: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
     return (yield from _end(account, now_us, None))
 
 
+def all_of(account: str, now_us: int) -> Unit[list[ApiToken]]:
+    """Part of a unit: the account's tokens that are good, the newest first."""
+    return (yield from _page(account, None, QUOTA, now_us))
+
+
 def last_end(account: str) -> Unit[int]:
     """When the last API token of an account expires by itself, also of those that were ended; 0: none."""
     rows = yield Statement(

@@ -192,7 +192,8 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             leaving(
                 database=database,
                 clock=clock,
-                media=settings.media,
+                settings=settings,
+                mesh=foundation.mesh,
                 room=foundation.room,
                 turns=session_log,
                 feed=foundation.feed,
@@ -333,7 +334,7 @@ async def _identity(
         api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
         devices=DeviceList(database, clock, foundation.pages, feed),
         profiles=Profiles(database, clock, passwords, guard, feed),
-        erasures=talk.leaving.erasures,
+        leaving=talk.leaving,
         guard=guard,
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,

@@ -11,9 +11,13 @@ from chassis.clock import Clock
 from chassis.database import Database
 from chassis.dial import open_channel
 from context_svc.erasures import EraseAccount, Erasures, OpenTurns
+from context_svc.exports import Exports
 from context_svc.jobs import Kind
+from context_svc.meta import Mesh
 from context_svc.peers import MediaPeer
 from context_svc.revocations import Feed
+from context_svc.settings import ContextSettings
+from context_svc.wire.archive import ArchiveLines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,17 +25,33 @@ class Leaving:
     """What the doors call, and the kinds of job that do the work."""
 
     erasures: Erasures
+    exports: Exports
     kinds: Sequence[Kind]
 
 
 @asynccontextmanager
 async def leaving(
-    *, database: Database, clock: Clock, media: str, room: RoomIdentity, turns: OpenTurns, feed: Feed
+    *,
+    database: Database,
+    clock: Clock,
+    settings: ContextSettings,
+    mesh: Mesh,
+    room: RoomIdentity,
+    turns: OpenTurns,
+    feed: Feed,
 ) -> AsyncIterator[Leaving]:
-    """Open the way to media_svc at this address, and compose the rest."""
-    async with open_channel(media, identity=room, callee="media") as channel:
+    """Open the way to media_svc, and compose the rest."""
+    async with open_channel(settings.media, identity=room, callee="media") as channel:
         peer = MediaPeer(channel)
         yield Leaving(
             erasures=Erasures(database, clock, turns, feed),
+            exports=Exports(
+                database,
+                clock,
+                peer,
+                ArchiveLines(),
+                server_id=mesh.server_id,
+                per_hour=settings.exports_per_hour,
+            ),
             kinds=(EraseAccount(database, turns, peer),),
         )

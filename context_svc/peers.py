@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import grpc
@@ -13,6 +13,7 @@ from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
 from context_svc.errors import PeerUnavailable
+from context_svc.exports import File
 from context_svc.runs import Frame, Material
 from context_svc.wire import turn as wire
 from context_svc.wire.turn import Budget
@@ -36,13 +37,36 @@ class MediaPeer:
                 media_pb2.EraseOwnerRequest(job_id=job_id),
                 timeout=ERASE_TIMEOUT,
                 metadata=_acting(account, job_id),
+                wait_for_ready=True,
             )
         return answer.erased
+
+    @asynccontextmanager
+    async def export(
+        self, account: str, job_id: str, *, with_blobs: bool
+    ) -> AsyncIterator[AsyncIterator[File | bytes]]:
+        """See `context_svc.exports.MediaExporter`."""
+        request = media_pb2.ExportOwnerRequest(job_id=job_id, without_blobs=not with_blobs)
+        async with streaming(self._stub.ExportOwner(request, metadata=_acting(account, job_id))) as stream:
+            yield _exported(stream)
 
 
 def _acting(account: str, job_id: str) -> tuple[tuple[str, str], ...]:
     """For whom a call acts, and in which job."""
     return ((ACTING_FOR, account),)
+
+
+async def _exported(stream: AsyncIterable[media_pb2.ExportOwnerResponse]) -> AsyncIterator[File | bytes]:
+    with _reaching_media():
+        async for frame in stream:
+            match frame.WhichOneof("frame"):
+                case "media":
+                    yield File(frame.media.SerializeToString(), frame.media.sha256)
+                case "chunk":
+                    yield frame.chunk
+                case "finished":
+                    return
+    raise PeerUnavailable("media_svc: the export ended too early")
 
 
 @contextmanager

@@ -207,11 +207,11 @@ def _revoke(request_id: str, account: str, block: bool, now_us: int) -> Unit[Rev
 def _page(after: Sequence[str | int] | None, limit: int, now_us: int) -> Unit[list[Summary]]:
     place = "WHERE (a.create_us, a.id) > (:after_us, :after_id)" if after else ""
     rows = yield Statement(
-        "SELECT a.*, (SELECT COUNT(*) FROM erasure e WHERE e.account_id = a.id) AS erasures,"
+        "SELECT a.*, (SELECT COUNT(*) FROM erasure e WHERE e.account_id = a.id) AS erasures,"  # noqa: S608 - ours
         " (SELECT MAX(d.last_use_us) FROM device d WHERE d.account_id = a.id) AS last_use_us,"
         " (SELECT COUNT(*) FROM sign_in s WHERE s.account_id = a.id AND s.end_us IS NULL"
         " AND s.expire_us > :now_us) AS devices"
-        f" FROM account a {place} ORDER BY a.create_us, a.id LIMIT :limit",  # noqa: S608 - ours
+        f" FROM account a {place} ORDER BY a.create_us, a.id LIMIT :limit",
         {
             "limit": limit,
             "now_us": now_us,

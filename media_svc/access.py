@@ -47,6 +47,7 @@ POLICIES: Policies = {
     f"{_MEDIA}/ReleaseMedia": _context(_READ),
     f"{_MEDIA}/EraseOwner": _context(_CHUNK),
     f"{_MEDIA}/ExportOwner": _context(None),
+    f"{_MEDIA}/ImportMedia": _context(None),
     f"{_MEDIA}/WriteBackup": _context(None, served=False),
     f"{_MEDIA}/ReadBackup": _context(None, served=False),
     f"{_KNOWLEDGE}/IngestDocument": _reader(_READ),

@@ -12,6 +12,7 @@ from assistant.media.v1 import media_pb2 as pb
 from assistant.media.v1 import media_pb2_grpc as rpc
 from chassis import call
 from media_svc import wire
+from media_svc.arrivals import Arrivals
 from media_svc.intake import Intake
 from media_svc.owners import owner
 from media_svc.shelf import Shelf
@@ -26,10 +27,11 @@ KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_n
 class MediaServicer(rpc.MediaServiceServicer):
     """Files of the person who calls."""
 
-    def __init__(self, intake: Intake, shelf: Shelf, stewardship: Stewardship) -> None:
+    def __init__(self, intake: Intake, shelf: Shelf, stewardship: Stewardship, arrivals: Arrivals) -> None:
         self._intake = intake
         self._shelf = shelf
         self._stewardship = stewardship
+        self._arrivals = arrivals
 
     async def UploadMedia(
         self, request_iterator: AsyncIterator[pb.UploadMediaRequest], context: object
@@ -100,6 +102,15 @@ class MediaServicer(rpc.MediaServiceServicer):
     async def EraseOwner(self, request: pb.EraseOwnerRequest, context: Context) -> pb.EraseOwnerResponse:
         """An account less."""
         return wire.erased(await self._stewardship.erase(_owner(context), request.job_id))
+
+    async def ImportMedia(
+        self, request_iterator: AsyncIterator[pb.ImportMediaRequest], context: Context
+    ) -> pb.ImportMediaResponse:
+        """A file of an archive."""
+        arriving = await wire.arriving(request_iterator)
+        return wire.arrived(
+            await self._arrivals.receive(_owner(context), arriving, wire.chunks(request_iterator))
+        )
 
     async def ExportOwner(
         self, request: pb.ExportOwnerRequest, context: Context

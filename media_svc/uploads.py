@@ -94,7 +94,7 @@ def open_upload(
         account, announced.sha256, local_only=announced.local_only, now_us=now_us
     )
     if media is None:
-        yield from _check_quota(account, announced.size, quota)
+        yield from check_quota(account, announced.size, quota)
     upload = Upload(
         id=upload_id,
         account=account,
@@ -229,7 +229,8 @@ def _end(
     return (yield from _upload(rows[0], now_us))
 
 
-def _check_quota(account: str, size: int, quota: int) -> Unit[None]:
+def check_quota(account: str, size: int, quota: int) -> Unit[None]:
+    """Raises QuotaExceeded when so many bytes more are too many."""
     kept = yield from library.used(account)
     rows = yield Statement(
         "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM upload"

@@ -19,8 +19,8 @@ from chassis.clock import Clock
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.device_list import DeviceList
-from context_svc.erasures import Erasures
 from context_svc.guard import Guard
+from context_svc.leaving import Leaving
 from context_svc.networks import network_of
 from context_svc.profiles import Profiles
 from context_svc.revocations import Feed
@@ -29,6 +29,7 @@ from context_svc.signing import UserKeys
 from context_svc.signins import SignIns
 from context_svc.usage import Gate
 from context_svc.wire import identity as wire
+from context_svc.wire import leaving
 from context_svc.wire.times import timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -45,7 +46,7 @@ class IdentityServicer(IdentityServiceServicer):
         api_tokens: ApiTokens,
         devices: DeviceList,
         profiles: Profiles,
-        erasures: Erasures,
+        leaving: Leaving,
         guard: Guard,
         introduction: Introduction,
         keys: UserKeys,
@@ -58,7 +59,7 @@ class IdentityServicer(IdentityServiceServicer):
         self._api_tokens = api_tokens
         self._devices = devices
         self._profiles = profiles
-        self._erasures = erasures
+        self._leaving = leaving
         self._guard = guard
         self._introduction = introduction
         self._keys = keys
@@ -166,11 +167,21 @@ class IdentityServicer(IdentityServiceServicer):
         )
         return pb.RevokeApiTokenResponse()
 
+    async def ExportAccount(
+        self, request: pb.ExportAccountRequest, context: Context
+    ) -> AsyncIterator[pb.ExportAccountResponse]:
+        """See the contract."""
+        frames = self._leaving.exports.stream(
+            call.current().user(), request.request_id, with_blobs=not request.without_blobs
+        )
+        async for frame in frames:
+            yield leaving.export_frame(frame)
+
     async def DeleteAccount(
         self, request: pb.DeleteAccountRequest, context: Context
     ) -> pb.DeleteAccountResponse:
         """See the contract."""
-        deadline_us = await self._erasures.by_person(
+        deadline_us = await self._leaving.erasures.by_person(
             call.current().user(), self._guard, request_id=request.request_id, password=request.password
         )
         return pb.DeleteAccountResponse(erase_deadline=timestamp(deadline_us))

@@ -46,6 +46,7 @@ INTERNAL = frozenset(
         "ReleaseMedia",
         "EraseOwner",
         "ExportOwner",
+        "ImportMedia",
         "WriteBackup",
         "ReadBackup",
     }

@@ -49,7 +49,7 @@ def test_what_is_erased_can_be_named_by_its_account(
 ) -> None:
     connection = schema(migrations)
     for holding in estate.ESTATE:
-        connection.execute(f"DELETE FROM {holding.table} WHERE {holding.owned}", {"account": "a"})  # noqa: S608 - ours
+        connection.execute(f"DELETE FROM {holding.table} WHERE {holding.owned}", {"account": "a"})
 
 
 @pytest.mark.requirement("ID-7")
