@@ -299,3 +299,47 @@ class SuggestionNotFound(ServiceError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "SUGGESTION_NOT_FOUND"
     message = "No such suggestion."
+
+
+class ImportNotFound(ServiceError):
+    """The import is unknown, forgotten, or somebody else's."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "IMPORT_NOT_FOUND"
+    message = "No such import, or it has expired."
+
+
+class OffsetMismatch(ServiceError):
+    """A chunk leaves a gap or goes beyond the end; metadata `offset` says where to go on."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "OFFSET_MISMATCH"
+    message = "The chunk does not begin where the last one ended."
+
+
+class MediaDigestMismatch(ServiceError):
+    """The bytes have not the announced SHA-256 or size."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "MEDIA_DIGEST_MISMATCH"
+    message = "What arrived is not what was announced."
+
+
+class ArchiveInvalid(ServiceError):
+    """The archive is not of the format that this version reads, or breaks its rules."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARCHIVE_INVALID"
+    message = "This archive cannot be read."
+
+
+class FileRefused(ServiceError):
+    """media_svc does not take a file of an archive; `why` is its reason."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARCHIVE_INVALID"
+    message = "A file of the archive is not taken."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"media_svc refused a file: {why}")
+        self.why = why

@@ -10,14 +10,16 @@ from chassis.auth import RoomIdentity
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.dial import open_channel
+from context_svc.applying import ApplyImport
 from context_svc.erasures import EraseAccount, Erasures, OpenTurns
 from context_svc.exports import Exports
+from context_svc.imports import ForgetImport, Imports
 from context_svc.jobs import Kind
 from context_svc.meta import Mesh
 from context_svc.peers import MediaPeer
 from context_svc.revocations import Feed
 from context_svc.settings import ContextSettings
-from context_svc.wire.archive import ArchiveLines
+from context_svc.wire.archive import ArchiveLines, ArchiveRecords
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,7 @@ class Leaving:
 
     erasures: Erasures
     exports: Exports
+    imports: Imports
     kinds: Sequence[Kind]
 
 
@@ -41,6 +44,8 @@ async def leaving(
     feed: Feed,
 ) -> AsyncIterator[Leaving]:
     """Open the way to media_svc, and compose the rest."""
+    work = settings.data_dir / "context-work"
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with open_channel(settings.media, identity=room, callee="media") as channel:
         peer = MediaPeer(channel)
         yield Leaving(
@@ -53,5 +58,10 @@ async def leaving(
                 server_id=mesh.server_id,
                 per_hour=settings.exports_per_hour,
             ),
-            kinds=(EraseAccount(database, turns, peer),),
+            imports=Imports(database, clock, limit=settings.import_limit),
+            kinds=(
+                EraseAccount(database, turns, peer),
+                ForgetImport(database, clock),
+                ApplyImport(database, clock, peer, ArchiveRecords(), log_epoch=mesh.log_epoch, work=work),
+            ),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import grpc
@@ -12,9 +12,11 @@ from assistant.agent.v1 import agent_pb2
 from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
-from context_svc.errors import PeerUnavailable
+from chassis.status import from_rpc_error
+from context_svc.errors import FileRefused, PeerUnavailable
 from context_svc.exports import File
 from context_svc.runs import Frame, Material
+from context_svc.unpacking import ArrivingFile
 from context_svc.wire import turn as wire
 from context_svc.wire.turn import Budget
 
@@ -22,6 +24,17 @@ CONNECT = 10.0  # seconds: long enough for a room that is being restarted
 LIST_TIMEOUT = 5.0  # seconds
 ERASE_TIMEOUT = 25.0  # seconds
 ACTING_FOR = "x-mesh-acting-for"
+_REFUSALS = frozenset(
+    {
+        "MEDIA_TOO_LARGE",
+        "MEDIA_TYPE_UNSUPPORTED",
+        "MEDIA_DIGEST_MISMATCH",
+        "QUOTA_EXCEEDED",
+        "INVALID_FIELD",
+        "TOKEN_REVOKED",
+    }
+)
+_UNCLAIMABLE = frozenset({"MEDIA_NOT_FOUND", "IDEMPOTENCY_KEY_REUSED", "TOKEN_REVOKED"})
 
 
 class MediaPeer:
@@ -50,6 +63,38 @@ class MediaPeer:
         async with streaming(self._stub.ExportOwner(request, metadata=_acting(account, job_id))) as stream:
             yield _exported(stream)
 
+    async def take_in(
+        self, account: str, claim_id: str, file: ArrivingFile, chunks: Iterator[bytes]
+    ) -> tuple[str, bool]:
+        """See `context_svc.applying.MediaImporter`."""
+        header = media_pb2.ImportMediaHeader(claim_id=claim_id, media=media_pb2.Media.FromString(file.data))
+
+        async def frames() -> AsyncIterator[media_pb2.ImportMediaRequest]:
+            yield media_pb2.ImportMediaRequest(header=header)
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield media_pb2.ImportMediaRequest(chunk=chunk)
+
+        with _reaching_media(_REFUSALS):
+            call = self._stub.ImportMedia(frames(), metadata=_acting(account, claim_id))
+            async with streaming(call):
+                answer = await call
+        return answer.media.id, answer.added
+
+    async def claim(self, account: str, claim_id: str, session_id: str, media_ids: Sequence[str]) -> None:
+        """See `context_svc.applying.MediaImporter`."""
+        request = media_pb2.ClaimMediaRequest(claim_id=claim_id, session_id=session_id, media_ids=media_ids)
+        try:
+            with _reaching_media(_UNCLAIMABLE):
+                await self._stub.ClaimMedia(request, metadata=_acting(account, claim_id))
+        except FileRefused:  # it was deleted since, or the claim stands
+            return
+
+    async def release(self, account: str, claim_ids: Sequence[str]) -> None:
+        """See `context_svc.applying.MediaImporter`."""
+        request = media_pb2.ReleaseMediaRequest(claim_ids=claim_ids)
+        with _reaching_media():
+            await self._stub.ReleaseMedia(request, metadata=_acting(account, claim_ids[0]))
+
 
 def _acting(account: str, job_id: str) -> tuple[tuple[str, str], ...]:
     """For whom a call acts, and in which job."""
@@ -70,11 +115,15 @@ async def _exported(stream: AsyncIterable[media_pb2.ExportOwnerResponse]) -> Asy
 
 
 @contextmanager
-def _reaching_media() -> Iterator[None]:
+def _reaching_media(refusals: frozenset[str] = frozenset()) -> Iterator[None]:
+    """Raises FileRefused for these reasons, PeerUnavailable for every other failure."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+        why = from_rpc_error(error).reason or ""
+        if why in refusals:
+            raise FileRefused(why) from error
+        raise PeerUnavailable(f"media_svc: {error.code().name} {why}".rstrip()) from error
 
 
 class OrchestratorPeer:

@@ -37,7 +37,7 @@ CREATE TABLE account_import (
   sha256 {KEY} NOT NULL,
   received BIGINT NOT NULL,
   state INTEGER NOT NULL,
-  records BIGINT NOT NULL DEFAULT 0,
+  steps BIGINT NOT NULL DEFAULT 0,
   applied BIGINT NOT NULL DEFAULT 0,
   added TEXT NOT NULL DEFAULT '{{}}',
   present TEXT NOT NULL DEFAULT '{{}}',

@@ -177,6 +177,35 @@ class IdentityServicer(IdentityServiceServicer):
         async for frame in frames:
             yield leaving.export_frame(frame)
 
+    async def ImportAccount(
+        self, request_iterator: AsyncIterator[pb.ImportAccountRequest], context: Context
+    ) -> pb.ImportAccountResponse:
+        """See the contract."""
+        announced = await leaving.first_header(request_iterator)
+        arrived = await self._leaving.imports.receive(
+            call.current().user(), announced, leaving.chunks(request_iterator)
+        )
+        return pb.ImportAccountResponse(account_import=leaving.account_import(arrived))
+
+    async def CreateImport(
+        self, request: pb.CreateImportRequest, context: Context
+    ) -> pb.CreateImportResponse:
+        """See the contract."""
+        made = await self._leaving.imports.create(call.current().user(), leaving.announced(request.header))
+        return pb.CreateImportResponse(account_import=leaving.account_import(made))
+
+    async def WriteImport(self, request: pb.WriteImportRequest, context: Context) -> pb.WriteImportResponse:
+        """See the contract."""
+        arrived = await self._leaving.imports.write(
+            call.current().user(), request.import_id, request.offset, request.chunk
+        )
+        return pb.WriteImportResponse(account_import=leaving.account_import(arrived))
+
+    async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
+        """See the contract."""
+        found = await self._leaving.imports.get(call.current().user(), request.import_id)
+        return pb.GetImportResponse(account_import=leaving.account_import(found))
+
     async def DeleteAccount(
         self, request: pb.DeleteAccountRequest, context: Context
     ) -> pb.DeleteAccountResponse:

@@ -46,6 +46,16 @@ LOCAL = [("grpc.use_local_subchannel_pool", 1)]
 ROOMS = ("context", "orchestrator", "llm", "media")
 
 
+class Beside(SystemClock):
+    """Real seconds at the time of another clock: media_svc hears its feed in them."""
+
+    def __init__(self, other: FakeClock) -> None:
+        self._other = other
+
+    def now_us(self) -> int:
+        return self._other.now_us()
+
+
 @dataclass(kw_only=True, slots=True)
 class House:
     """One mesh's folder, sockets and databases; its rooms are started and stopped by the test."""
@@ -54,6 +64,7 @@ class House:
     sockets: Path
     database: str = ""
     orchestrator: PlayedOrchestrator = field(default_factory=PlayedOrchestrator)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(start_us=SystemClock().now_us()))
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +88,6 @@ class House:
     @asynccontextmanager
     async def context(self, **changes: Any) -> AsyncIterator[Mesh]:
         """context_svc and the orchestrator it dials."""
-        clock = FakeClock(start_us=SystemClock().now_us())
         settings = ContextSettings.model_validate(
             {
                 "listen": self.address("context"),
@@ -107,14 +117,14 @@ class House:
                     grace=timedelta(0),
                 )
             )
-            await stack.enter_async_context(open_app(settings, clock=clock))
+            await stack.enter_async_context(open_app(settings, clock=self.clock))
             channels = [
                 await stack.enter_async_context(grpc.aio.insecure_channel(self.address(name), LOCAL))
                 for name in ("context", "operator", "media")
             ]
             yield Mesh(
                 house=self,
-                clock=clock,
+                clock=self.clock,
                 open=channels[0],
                 operator=OperatorServiceStub(channels[1]),
                 files=channels[2],
@@ -130,7 +140,7 @@ class House:
             data_dir=self.folder,
             database=SecretStr(self.database),
         )
-        async with open_media(settings):
+        async with open_media(settings, clock=Beside(self.clock)):
             yield
 
 

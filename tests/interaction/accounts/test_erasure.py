@@ -39,7 +39,7 @@ async def settled(mesh: Mesh) -> None:
     """Let the mesh's own time pass until no account is being deleted."""
     async with asyncio.timeout(20):
         while await deleting(mesh):
-            await mesh.clock.advance(timedelta(seconds=1))
+            await mesh.clock.advance(timedelta(seconds=0.25))
             await asyncio.sleep(0.02)
 
 
