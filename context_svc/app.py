@@ -194,6 +194,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 clock=clock,
                 settings=settings,
                 mesh=foundation.mesh,
+                secret=foundation.secret,
                 room=foundation.room,
                 turns=session_log,
                 feed=foundation.feed,

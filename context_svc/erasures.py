@@ -29,6 +29,7 @@ from context_svc.guard import Claim, Guard
 from context_svc.job_rows import Job, NewJob
 from context_svc.jobs import Done, Later, Limits, Result, Then
 from context_svc.revocations import EndedAccount, EndedSignIn, Feed, forget_us
+from context_svc.setup_code import SetupCode
 from context_svc.signins import end_others
 
 log = telemetry.logger(__name__)
@@ -185,8 +186,11 @@ class EraseAccount:
     name = KIND
     limits = Limits(tries=0, seconds=600.0)
 
-    def __init__(self, database: Database, turns: OpenTurns, media: MediaEraser) -> None:
+    def __init__(
+        self, database: Database, turns: OpenTurns, media: MediaEraser, setup_code: SetupCode
+    ) -> None:
         self._database = database
+        self._setup_code = setup_code
         self._turns = turns
         self._media = media
 
@@ -199,7 +203,7 @@ class EraseAccount:
         except PeerUnavailable as error:
             log.warning("media_svc has not erased an account yet", why=error.internal, job=job.id)
             erased = False
-        return Done(lambda now_us: _finish(account, now_us)) if erased else Later(AGAIN)
+        return Done(lambda now_us: self._finish(account, now_us)) if erased else Later(AGAIN)
 
     async def _content(self, account: str) -> None:
         while sessions := await self._database.read(lambda: estate.sessions_of(account)):
@@ -215,6 +219,16 @@ class EraseAccount:
         while await self._database.write(session, lambda: estate.erase_session(session)):
             continue
         await self._database.write(session, lambda: _drop(session))
+
+    def _finish(self, account: str, now_us: int) -> Unit[Then | None]:
+        yield Statement("DELETE FROM account WHERE id = :account", {"account": account})
+        yield Statement(
+            "UPDATE erasure SET end_us = :now WHERE account_id = :account",
+            {"now": now_us, "account": account},
+        )
+        yield from self._setup_code.renew(now_us)
+        yield from audit.append(Entry(event=Event.ACCOUNT_ERASED, at_us=now_us, account=account))
+        return None
 
 
 def is_ending(account: str) -> Unit[bool]:
@@ -234,12 +248,3 @@ def _rest(account: str) -> Unit[None]:
         " session_count = 0 WHERE id = :account",
         {"account": account, "nobody": f"erased:{account}"},
     )
-
-
-def _finish(account: str, now_us: int) -> Unit[Then | None]:
-    yield Statement("DELETE FROM account WHERE id = :account", {"account": account})
-    yield Statement(
-        "UPDATE erasure SET end_us = :now WHERE account_id = :account", {"now": now_us, "account": account}
-    )
-    yield from audit.append(Entry(event=Event.ACCOUNT_ERASED, at_us=now_us, account=account))
-    return None

@@ -18,7 +18,9 @@ from context_svc.jobs import Kind
 from context_svc.meta import Mesh
 from context_svc.peers import MediaPeer
 from context_svc.revocations import Feed
+from context_svc.secret import ServerSecret
 from context_svc.settings import ContextSettings
+from context_svc.setup_code import SetupCode
 from context_svc.wire.archive import ArchiveLines, ArchiveRecords
 
 
@@ -39,6 +41,7 @@ async def leaving(
     clock: Clock,
     settings: ContextSettings,
     mesh: Mesh,
+    secret: ServerSecret,
     room: RoomIdentity,
     turns: OpenTurns,
     feed: Feed,
@@ -60,7 +63,7 @@ async def leaving(
             ),
             imports=Imports(database, clock, limit=settings.import_limit),
             kinds=(
-                EraseAccount(database, turns, peer),
+                EraseAccount(database, turns, peer, SetupCode(database, clock, secret.key("set-up code"))),
                 ForgetImport(database, clock),
                 ApplyImport(database, clock, peer, ArchiveRecords(), log_epoch=mesh.log_epoch, work=work),
             ),

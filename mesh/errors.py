@@ -81,3 +81,7 @@ class SignInNeeded(MeshError):
 
 class UserUnknown(MeshError):
     """No account has this id or address."""
+
+
+class ArchiveUnusable(MeshError):
+    """The archive of an account cannot be written, read or taken."""

@@ -54,6 +54,17 @@ async def sign_out(places: Places, user: str, block: bool, console: Console) -> 
     return 0
 
 
+async def delete(places: Places, user: str, confirm: str, console: Console) -> int:
+    """Delete an account and everything of it, named by its address once more. Raises MeshError."""
+    async with _operator(places) as operator:
+        found = await _named(operator, user)
+        deadline = await operator.delete(ids.uuid(), found.id, confirm)
+    console.print(
+        f"{printable(found.email)} is deleted; it is erased by {deadline} UTC.", markup=False, highlight=False
+    )
+    return 0
+
+
 @asynccontextmanager
 async def _operator(places: Places) -> AsyncIterator[Operator]:
     where = Places(data=places.data, run=Path(record.running(places).run))
