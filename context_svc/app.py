@@ -32,7 +32,7 @@ from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
-from context_svc.jobs import Jobs, Timer
+from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.leaving import Leaving, leaving
 from context_svc.messages import History
@@ -200,7 +200,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 feed=foundation.feed,
             )
         )
-        kinds = (titles, retention, *departures.kinds)
+        kinds: tuple[Kind, ...] = (titles, retention, *departures.kinds)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)

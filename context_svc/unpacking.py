@@ -278,7 +278,7 @@ class _Groups(Generic[R]):
 
     def take(self, session_id: str) -> list[R]:
         """The records of the next session; none when it has none."""
-        found = []
+        found: list[R] = []
         while self._next is not None and self._session_of(self._next) == session_id:
             found.append(self._next)
             self._next = next(self._records, None)
@@ -308,7 +308,7 @@ def _check_scope(items: Sequence[Item]) -> None:
 
 
 def _few(records: Iterator[T], most: int) -> list[T]:
-    found = []
+    found: list[T] = []
     for record in records:
         if len(found) >= most:
             raise ArchiveInvalid("more records of a kind than there can be")

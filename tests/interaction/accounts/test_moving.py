@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +159,9 @@ async def applied(person: Person, import_id: str) -> identity_pb2.AccountImport:
     """The import at its end."""
     async with asyncio.timeout(20):
         while True:
-            found = (
-                await person.identity.GetImport(identity_pb2.GetImportRequest(import_id=import_id))
-            ).account_import
+            request = identity_pb2.GetImportRequest(import_id=import_id)
+            answer: identity_pb2.GetImportResponse = await person.identity.GetImport(request)
+            found = answer.account_import
             if found.state in (identity_pb2.IMPORT_STATE_FINISHED, identity_pb2.IMPORT_STATE_FAILED):
                 return found
             await asyncio.sleep(0.02)
@@ -292,40 +292,41 @@ async def test_an_import_in_chunks_survives_kills_lost_answers_and_gaps(
         assert content(await export(person)) == content(archive)
 
 
-def packed(**entries: bytes | str) -> bytes:
+def packed(entries: Mapping[str, bytes | str] | None = None) -> bytes:
     """An archive made by hand: a good manifest, and these files."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as whole:
         manifest = {"format": "assistant-account", "version": 1}
-        for name, data in {"manifest.json": json.dumps(manifest), **entries}.items():
+        contents: dict[str, bytes | str] = {"manifest.json": json.dumps(manifest), **(entries or {})}
+        for name, data in contents.items():
             whole.writestr(name, data)
     return sink.getvalue()
 
 
 SESSION = '{"id":"01a210b8-aadc-7edf-814d-3ecd8cc3a164","state":"SESSION_STATE_OPEN","lastSequence":"1"}\n'
-HOSTILE = {
+HOSTILE: dict[str, bytes] = {
     "no zip": b"this is no archive at all",
-    "no manifest": packed(**{"manifest.json": "{}"}),
-    "a newer version": packed(**{"manifest.json": '{"format":"assistant-account","version":2}'}),
-    "a path out of it": packed(**{"../../etc/passwd": "x"}),
-    "an unknown file": packed(**{"run.sh": "x"}),
-    "no JSON": packed(**{"sessions.jsonl": "{\n"}),
-    "deep JSON": packed(**{"sessions.jsonl": "[" * 100_000 + "\n"}),
-    "a long line": packed(**{"sessions.jsonl": '{"title":"' + "x" * 4_000_000 + '"}\n'}),
-    "text with NUL": packed(**{"sessions.jsonl": SESSION.replace('"state"', '"title":"\\u0000","state"')}),
-    "a session twice": packed(**{"sessions.jsonl": SESSION * 2}),
+    "no manifest": packed({"manifest.json": "{}"}),
+    "a newer version": packed({"manifest.json": '{"format":"assistant-account","version":2}'}),
+    "a path out of it": packed({"../../etc/passwd": "x"}),
+    "an unknown file": packed({"run.sh": "x"}),
+    "no JSON": packed({"sessions.jsonl": "{\n"}),
+    "deep JSON": packed({"sessions.jsonl": "[" * 100_000 + "\n"}),
+    "a long line": packed({"sessions.jsonl": '{"title":"' + "x" * 4_000_000 + '"}\n'}),
+    "text with NUL": packed({"sessions.jsonl": SESSION.replace('"state"', '"title":"\\u0000","state"')}),
+    "a session twice": packed({"sessions.jsonl": SESSION * 2}),
     "an event of no session": packed(
-        **{"events.jsonl": '{"sessionId":"x","sequence":"1","textDelta":{"text":"x"}}\n'}
+        {"events.jsonl": '{"sessionId":"x","sequence":"1","textDelta":{"text":"x"}}\n'}
     ),
     "an event beyond the log": packed(
-        **{
+        {
             "sessions.jsonl": SESSION,
             "events.jsonl": '{"sessionId":"01a210b8-aadc-7edf-814d-3ecd8cc3a164","sequence":"7",'
             '"textDelta":{"text":"x"}}\n',
         }
     ),
     "a file that is not what it says": packed(
-        **{
+        {
             "media.jsonl": json.dumps({"id": "m", "sha256": "0" * 64, "size": "3", "mimeType": "text/plain"})
             + "\n",
             f"blobs/{'0' * 64}": b"abc",
