@@ -64,7 +64,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "GetContext": _USER,
         "UpdateContext": _USER,
         "DeleteContextItems": _USER,
-        "WatchContext": _later(_STREAM),
+        "WatchContext": _STREAM,
         "GetPreferences": _later(_USER),
         "UpdatePreferences": _later(_USER),
         "ListSuggestions": _later(_USER),

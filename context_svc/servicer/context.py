@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import cast
 
 import grpc
@@ -10,6 +11,7 @@ from assistant.context.v1 import context_pb2 as pb
 from assistant.context.v1.context_pb2_grpc import ContextServiceServicer, add_ContextServiceServicer_to_server
 from chassis import call
 from chassis.crossing import Context
+from context_svc.context_feed import ContextFeed
 from context_svc.context_items import ContextItems
 from context_svc.wire import items as wire
 
@@ -17,8 +19,9 @@ from context_svc.wire import items as wire
 class ContextServicer(ContextServiceServicer):
     """What is known of the calling person. Answers of commands are kept, and given as the bytes they were."""
 
-    def __init__(self, items: ContextItems, log_epoch: str) -> None:
+    def __init__(self, items: ContextItems, feed: ContextFeed, log_epoch: str) -> None:
         self._items = items
+        self._feed = feed
         self._epoch = log_epoch
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -51,3 +54,12 @@ class ContextServicer(ContextServiceServicer):
         user = call.current().user()
         answer = await self._items.delete(user, wire.deletion(request, user.account))
         return cast("pb.DeleteContextItemsResponse", answer)
+
+    async def WatchContext(
+        self, request: pb.WatchContextRequest, context: Context
+    ) -> AsyncIterator[pb.WatchContextResponse]:
+        """See the contract."""
+        user = call.current().user()
+        frames = self._feed.frames(user, wire.scope(request.session_id, user.account), wire.place(request))
+        async for frame in frames:
+            yield wire.frame(frame, self._epoch)

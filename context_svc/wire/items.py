@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
@@ -17,6 +17,7 @@ from assistant.context.v1 import context_pb2 as pb
 from assistant.message.v1 import message_pb2
 from chassis.errors import InvalidRequest, Violation
 from context_svc.consents import Kind
+from context_svc.context_feed import Beat, Closed, Frame, Place, Whole
 from context_svc.context_items import Changed, Deletion, Measurement, Read, Update
 from context_svc.errors import ContextSourceForbidden
 from context_svc.item_rows import Selection
@@ -131,6 +132,31 @@ def tombstone(gone: Tombstone) -> pb.ContextTombstone:
     return pb.ContextTombstone(
         key=gone.key, version=gone.version, expired=gone.expired, delete_time=timestamp(gone.delete_us)
     )
+
+
+def place(request: pb.WatchContextRequest) -> Place | None:
+    """Where a watch begins; None: with everything."""
+    if not request.HasField("after"):
+        return None
+    return Place(log_epoch=request.after.log_epoch, version=request.after.version)
+
+
+def frame(sent: Frame, log_epoch: str) -> pb.WatchContextResponse:
+    """One frame of a watch."""
+    whole = pb.WatchContextResponse(cursor=cursor(log_epoch, sent.version))
+    match sent:
+        case Whole(items=items):
+            whole.snapshot.CopyFrom(pb.ContextSnapshot(items=map(item, items)))
+        case Changed(items=items, tombstones=tombstones):
+            change = pb.ContextChange(items=map(item, items), tombstones=map(tombstone, tombstones))
+            whole.change.CopyFrom(change)
+        case Beat():
+            whole.heartbeat.SetInParent()
+        case Closed(reason=reason):
+            whole.closed.reason = pb.ContextWatchClosedReason.ValueType(int(reason))
+        case _:
+            assert_never(sent)
+    return whole
 
 
 class ItemAnswers:

@@ -241,7 +241,9 @@ class Material(message.Message):
     dropped_messages: builtins.int
     """Messages before the first one here that neither summary nor `messages` hold."""
     placement: message_pb2.Placement.ValueType
-    """The strictest mark of all that is here."""
+    """The strictest mark of the session and its messages. Facts carry their own: one that is LOCAL_ONLY is left
+    out when a remote model answers, and binds the turn to the machines of the mesh when a local one does.
+    """
     @builtins.property
     def summary(self) -> Summary:
         """Stands for the messages before `messages`; absent when there is none."""
@@ -254,7 +256,7 @@ class Material(message.Message):
 
     @builtins.property
     def facts(self) -> containers.RepeatedCompositeFieldContainer[ContextFact]:
-        """Context items and memories, with their marks. Data, never instructions."""
+        """Context items and memories, with their marks, the most telling first. Data, never instructions."""
 
     @builtins.property
     def manner(self) -> Manner:

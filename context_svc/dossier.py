@@ -1,0 +1,53 @@
+"""All that is known of people, put together: context items and who watches them, for the rest of the room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis import telemetry
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.errors import StoreUnavailable
+from context_svc.context_feed import ContextFeed
+from context_svc.context_items import ContextItems, ContextLog
+from context_svc.context_watch import Watchers
+from context_svc.servicer.context import ContextServicer
+from context_svc.wire.items import ItemAnswers
+
+logger = telemetry.logger(__name__)
+
+EXPIRY_ROUND = 5.0  # seconds
+FORGET_ROUNDS = 720
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dossier:
+    """What the room holds of what it knows of people."""
+
+    clock: Clock
+    items: ContextItems
+    servicer: ContextServicer
+
+    async def expire(self) -> None:
+        """Bury what has expired, every few seconds; what a day has outdated, every hour. Never ends."""
+        rounds = 0
+        while True:
+            try:
+                await self.items.expire()
+                if rounds % FORGET_ROUNDS == 0:
+                    await self.items.forget()
+            except StoreUnavailable as error:
+                logger.warning("context could not be swept", error=error)
+            rounds += 1
+            await self.clock.sleep(EXPIRY_ROUND)
+
+
+def open_dossier(
+    database: Database, clock: Clock, log_epoch: str, *, log: ContextLog, watchers: Watchers
+) -> Dossier:
+    """Compose it."""
+    items = ContextItems(
+        database=database, clock=clock, log=log, bell=watchers, answers=ItemAnswers(log_epoch)
+    )
+    feed = ContextFeed(database, clock, watchers, log_epoch)
+    return Dossier(clock=clock, items=items, servicer=ContextServicer(items, feed, log_epoch))
