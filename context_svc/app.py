@@ -67,7 +67,8 @@ from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec
-from context_svc.wire.session import is_private, kept_us
+from context_svc.wire.preferences import kept_us
+from context_svc.wire.session import is_private
 from context_svc.wire.turn import Budget
 
 log = telemetry.logger(__name__)
@@ -108,6 +109,7 @@ class Conversation:
     turns: sessions.Turns
     open_streams: Callable[[], int]
     obey: Obey
+    settle: sessions.Settle
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -202,6 +204,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 open_streams=lambda: len(readers) + len(watchers),
                 services=(chat.register, agent.register, dossier.servicer.register),
                 obey=dossier.items.obey,
+                settle=dossier.preferences.settle,
                 drain=drain,
                 in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
             )
@@ -301,7 +304,7 @@ async def _identity(
         gate=gate,
         clock=clock,
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle)
     board = StatusBoard(
         database=database,
         clock=clock,

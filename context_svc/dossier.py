@@ -11,8 +11,10 @@ from chassis.errors import StoreUnavailable
 from context_svc.context_feed import ContextFeed
 from context_svc.context_items import ContextItems, ContextLog
 from context_svc.context_watch import Watchers
+from context_svc.preferences import Preferences
 from context_svc.servicer.context import ContextServicer
 from context_svc.wire.items import ItemAnswers
+from context_svc.wire.preferences import PreferenceWords
 
 logger = telemetry.logger(__name__)
 
@@ -26,6 +28,7 @@ class Dossier:
 
     clock: Clock
     items: ContextItems
+    preferences: Preferences
     servicer: ContextServicer
 
     async def expire(self) -> None:
@@ -50,4 +53,6 @@ def open_dossier(
         database=database, clock=clock, log=log, bell=watchers, answers=ItemAnswers(log_epoch)
     )
     feed = ContextFeed(database, clock, watchers, log_epoch)
-    return Dossier(clock=clock, items=items, servicer=ContextServicer(items, feed, log_epoch))
+    preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations)
+    servicer = ContextServicer(items, feed, preferences, log_epoch)
+    return Dossier(clock=clock, items=items, preferences=preferences, servicer=servicer)

@@ -13,15 +13,20 @@ from chassis import call
 from chassis.crossing import Context
 from context_svc.context_feed import ContextFeed
 from context_svc.context_items import ContextItems
+from context_svc.preferences import Preferences
 from context_svc.wire import items as wire
+from context_svc.wire import preferences
 
 
 class ContextServicer(ContextServiceServicer):
     """What is known of the calling person. Answers of commands are kept, and given as the bytes they were."""
 
-    def __init__(self, items: ContextItems, feed: ContextFeed, log_epoch: str) -> None:
+    def __init__(
+        self, items: ContextItems, feed: ContextFeed, preferences: Preferences, log_epoch: str
+    ) -> None:
         self._items = items
         self._feed = feed
+        self._preferences = preferences
         self._epoch = log_epoch
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -63,3 +68,18 @@ class ContextServicer(ContextServiceServicer):
         frames = self._feed.frames(user, wire.scope(request.session_id, user.account), wire.place(request))
         async for frame in frames:
             yield wire.frame(frame, self._epoch)
+
+    async def GetPreferences(
+        self, request: pb.GetPreferencesRequest, context: Context
+    ) -> pb.GetPreferencesResponse:
+        """See the contract."""
+        layers = await self._preferences.layers(call.current().user(), request.session_id)
+        return preferences.response(layers)
+
+    async def UpdatePreferences(
+        self, request: pb.UpdatePreferencesRequest, context: Context
+    ) -> pb.UpdatePreferencesResponse:
+        """See the contract."""
+        user = call.current().user()
+        answer = await self._preferences.update(user, preferences.change(request, user.account))
+        return cast("pb.UpdatePreferencesResponse", answer)

@@ -39,12 +39,6 @@ def is_private(settings: bytes) -> bool:
     return pb.SessionSettings.FromString(settings).private
 
 
-def kept_us(settings: bytes) -> int | None:
-    """For how many microseconds the session keeps its messages, by its stored settings; None: until deleted."""
-    kept = pb.SessionSettings.FromString(settings).retention.ToMicroseconds()
-    return kept if kept > 0 else None
-
-
 def session(listed: Listed, log_epoch: str) -> pb.Session:
     """A session as every device sees it."""
     row = listed.session

@@ -41,7 +41,8 @@ from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec
-from context_svc.wire.session import is_private, kept_us
+from context_svc.wire.preferences import kept_us
+from context_svc.wire.session import is_private
 from context_svc.wire.turn import Budget
 
 ACCOUNT = "account-1"
