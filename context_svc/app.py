@@ -24,7 +24,7 @@ from context_svc import access, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.capabilities import Capabilities
-from context_svc.claims import Claims
+from context_svc.claims import Claims, one_after_another
 from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
@@ -34,6 +34,8 @@ from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.learning import Learning, schedule_learning
+from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
@@ -67,8 +69,8 @@ from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec
-from context_svc.wire.preferences import kept_us
-from context_svc.wire.session import is_private
+from context_svc.wire.preferences import Choices, kept_us, memory_enabled
+from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget
 
 log = telemetry.logger(__name__)
@@ -124,7 +126,11 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     turns = Turns(journal, codec)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     watchers = Watchers(per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid(), schedule_title)
+    claims = Claims(
+        journal,
+        ids.uuid(),
+        one_after_another(schedule_title, schedule_learning, schedule_memories),
+    )
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -185,10 +191,28 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        dossier = open_dossier(
+            database,
+            clock,
+            foundation.pages,
+            foundation.mesh.log_epoch,
+            log=session_log,
+            watchers=watchers,
+        )
+        memories = Memories(
+            database=database,
+            clock=clock,
+            orchestrator=orchestrator,
+            put=dossier.items.put,
+            idle=lambda: not len(runs),
+            wanted=memory_enabled,
+            stays_here=stays_here,
+        )
+        learning = Learning(database, Choices(), is_private)
+        kinds = (titles, retention, learning, memories)
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
-        dossier = open_dossier(database, clock, foundation.mesh.log_epoch, log=session_log, watchers=watchers)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
 

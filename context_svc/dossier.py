@@ -11,10 +11,13 @@ from chassis.errors import StoreUnavailable
 from context_svc.context_feed import ContextFeed
 from context_svc.context_items import ContextItems, ContextLog
 from context_svc.context_watch import Watchers
+from context_svc.paging import PageTokens
 from context_svc.preferences import Preferences
 from context_svc.servicer.context import ContextServicer
+from context_svc.suggestions import Suggestions
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.preferences import PreferenceWords
+from context_svc.wire.suggestions import SuggestionWords
 
 logger = telemetry.logger(__name__)
 
@@ -46,7 +49,13 @@ class Dossier:
 
 
 def open_dossier(
-    database: Database, clock: Clock, log_epoch: str, *, log: ContextLog, watchers: Watchers
+    database: Database,
+    clock: Clock,
+    pages: PageTokens,
+    log_epoch: str,
+    *,
+    log: ContextLog,
+    watchers: Watchers,
 ) -> Dossier:
     """Compose it."""
     items = ContextItems(
@@ -54,5 +63,6 @@ def open_dossier(
     )
     feed = ContextFeed(database, clock, watchers, log_epoch)
     preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations)
-    servicer = ContextServicer(items, feed, preferences, log_epoch)
+    suggestions = Suggestions(database, clock, pages, preferences.accept, SuggestionWords())
+    servicer = ContextServicer(items, feed, preferences, suggestions, log_epoch)
     return Dossier(clock=clock, items=items, preferences=preferences, servicer=servicer)

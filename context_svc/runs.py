@@ -89,6 +89,7 @@ class Purpose(IntEnum):
 
     ANSWER = 1
     TITLE = 3
+    MEMORY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

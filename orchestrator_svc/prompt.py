@@ -19,12 +19,13 @@ _BACKGROUND = {
     Purpose.SUMMARY: "Summarise the conversation in its language for somebody who goes on with it: facts, "
     "names, numbers, decisions and open questions. Only the summary, invent nothing.",
     Purpose.MEMORY: "Name what the person said about themselves that is worth remembering for other "
-    "conversations, one short sentence a line. Answer NONE when there is nothing.",
+    "conversations and is no known fact yet, one short sentence a line, in their language. Answer NONE when "
+    "there is nothing.",
 }
 _REQUESTS = {
     Purpose.TITLE: "Write a title for the conversation that begins with these words:",
     Purpose.SUMMARY: "Summarise this conversation now.",
-    Purpose.MEMORY: "Name what is worth remembering of this conversation now.",
+    Purpose.MEMORY: "Name what is worth remembering of what I said:",
 }
 
 

@@ -14,19 +14,26 @@ from chassis.crossing import Context
 from context_svc.context_feed import ContextFeed
 from context_svc.context_items import ContextItems
 from context_svc.preferences import Preferences
+from context_svc.suggestions import Suggestions
 from context_svc.wire import items as wire
-from context_svc.wire import preferences
+from context_svc.wire import preferences, suggestions
 
 
 class ContextServicer(ContextServiceServicer):
     """What is known of the calling person. Answers of commands are kept, and given as the bytes they were."""
 
     def __init__(
-        self, items: ContextItems, feed: ContextFeed, preferences: Preferences, log_epoch: str
+        self,
+        items: ContextItems,
+        feed: ContextFeed,
+        preferences: Preferences,
+        suggestions: Suggestions,
+        log_epoch: str,
     ) -> None:
         self._items = items
         self._feed = feed
         self._preferences = preferences
+        self._suggestions = suggestions
         self._epoch = log_epoch
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -83,3 +90,23 @@ class ContextServicer(ContextServiceServicer):
         user = call.current().user()
         answer = await self._preferences.update(user, preferences.change(request, user.account))
         return cast("pb.UpdatePreferencesResponse", answer)
+
+    async def ListSuggestions(
+        self, request: pb.ListSuggestionsRequest, context: Context
+    ) -> pb.ListSuggestionsResponse:
+        """See the contract."""
+        page = await self._suggestions.list_page(
+            call.current().user(),
+            size=request.page_size,
+            token=request.page_token,
+            state=request.state,
+        )
+        return suggestions.page(page)
+
+    async def ResolveSuggestion(
+        self, request: pb.ResolveSuggestionRequest, context: Context
+    ) -> pb.ResolveSuggestionResponse:
+        """See the contract."""
+        user = call.current().user()
+        answer = await self._suggestions.resolve(user, suggestions.resolution(request, user.account))
+        return cast("pb.ResolveSuggestionResponse", answer)

@@ -163,6 +163,23 @@ def memory_enabled(settings: bytes, stored: Stored) -> bool:
     return effective(layers(stored, settings)).preferences.memory_enabled
 
 
+class Choices:
+    """Reads the explicit choices that learning looks at."""
+
+    def of_turn(self, options: bytes) -> dict[str, str]:
+        """What a message chose itself, by field."""
+        return _learned(of_turn(chat_pb2.TurnOptions.FromString(options)))
+
+    def preferred(self, stored: Stored) -> dict[str, str]:
+        """What the person prefers or accepted already, by field."""
+        return _learned(effective(layers(stored)[:-1]).preferences)
+
+
+def _learned(found: pb.Preferences) -> dict[str, str]:
+    units = {"units": pb.UnitSystem.Name(found.units)} if found.units else {}
+    return units | {name: value for name in ("model", "language") if (value := getattr(found, name))}
+
+
 class PreferenceWords:
     """Reads and writes what the room stores of preferences."""
 
