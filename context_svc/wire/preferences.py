@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -16,7 +17,7 @@ from context_svc.preference_rows import Stored
 from context_svc.preferences import Layers, PreferenceChange
 from context_svc.wire.items import command
 
-_PARAMETERS = "parameters"
+_PARAMETERS: Final = "parameters"
 TURN, SESSION, USER, SUGGESTION, SERVER = (
     pb.PREFERENCE_LAYER_KIND_TURN,
     pb.PREFERENCE_LAYER_KIND_SESSION,
