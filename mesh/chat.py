@@ -41,8 +41,8 @@ async def chat(places: Places, wish: Wish, console: Console) -> int:
         talk = Talk(Conversation(channel, sign_in.bearer), _view(wish, console), wish, clock, tasks)
         if typed is None:
             return await _once(talk, wish.once or "")
-        conversation, known = Conversation(channel, sign_in.bearer), Known(channel, sign_in.bearer)
-        return await Dialogue(talk, conversation, known, typed, console).run()
+        conversation, kept = Conversation(channel, sign_in.bearer), Known(channel, sign_in.bearer)
+        return await Dialogue(talk, conversation, kept, typed, console).run()
 
 
 async def models(places: Places, console: Console) -> int:

@@ -20,6 +20,7 @@ from context_svc.item_rows import Selection
 from context_svc.items import Author, Item, ItemWrite, Placement, Scope, Source
 from context_svc.job_rows import JobState
 from context_svc.memories import proposals
+from context_svc.wire import items as item_wire
 from context_svc.wire import preferences as preference_wire
 from tests.interaction.context_svc.conversation_room import (
     ACCOUNT,
@@ -105,6 +106,13 @@ async def test_what_the_person_said_of_themselves_becomes_memories_with_their_tu
         said = [part.text for message in asked.material.messages for part in message.parts]
         assert said == ["I walk my dog Rex every day", "what is the time?"]
         assert [fact.value_json for fact in asked.material.facts] == ['"Lives in Graz"']
+        value = context_pb2.ContextItemWrite(key=item.key)
+        value.value.struct_value.fields["text"].string_value = "Has a cat called Rex."
+        request = context_pb2.UpdateContextRequest(request_id=ids.uuid(), items=[value])
+        await here.here.items.update(caller(), item_wire.update(request, ACCOUNT))
+        (edited,) = [each for each in await here.memories() if each.key == item.key]
+        assert (edited.source, edited.turn_id) == (Source.USER, item.turn_id)
+        assert "Has a cat called Rex." in await here.texts()
 
 
 @pytest.mark.requirement("CTX-6")

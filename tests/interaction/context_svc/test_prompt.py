@@ -20,7 +20,7 @@ from tests.interaction.context_svc.test_context_items import delete, put, write
 from tests.interaction.context_svc.test_device_context import LOCATION, VIENNA, at, decide
 from tests.interaction.context_svc.test_preferences import prefer, session
 from tests.interaction.orchestrator_svc.room import room as orchestrator
-from tests.interaction.orchestrator_svc.scripted_llm import Say, ScriptedLlm
+from tests.interaction.orchestrator_svc.scripted_llm import Ask, Say, ScriptedLlm
 
 HERE = generation_pb2.Model(name="parrot", context_tokens=8_000, tools=True, local=True, default=True)
 AWAY = generation_pb2.Model(name="cloud", context_tokens=8_000, tools=True)
@@ -37,7 +37,8 @@ class Chain:
 
     async def ask(self, session_id: str, text: str = "hello", **options: object) -> Asked:
         """Send a message, follow its turn, answer what reached the model."""
-        self.llm.steps.append([Say("fine")])
+        if not self.llm.steps:
+            self.llm.steps.append([Say("fine")])
         message = chat_pb2.NewMessage(
             session_id=session_id,
             client_message_id=ids.uuid(),
@@ -209,6 +210,17 @@ async def test_what_must_stay_here_is_never_told_to_a_model_elsewhere(chain: Ope
         asked = await here.ask(of_session, model="parrot")
         assert asked.start.placement == LOCAL
         assert 'secret: "diary"' in asked.data
+
+
+@pytest.mark.requirement("CTX-4", "CTX-5")
+async def test_what_is_known_is_the_default_of_actions(chain: Opens) -> None:
+    async with chain() as here:
+        await decide(here.room, here.person, pb.DEVICE_CONTEXT_KIND_TIME_ZONE, True)
+        await put(here.room, here.person, device=pb.DeviceContext(time_zone="Europe/Vienna"))
+        here.llm.steps += [[Ask("c1", "current_time")], [Say("late")]]
+        asked = await here.ask((await session(here.room, here.person)).id, text="what time is it?")
+        assert "time zone: Europe/Vienna" in asked.wishes
+        assert "in Europe/Vienna" in here.llm.continued[0].results[0].content
 
 
 @pytest.mark.requirement("CTX-1", "CTX-5")

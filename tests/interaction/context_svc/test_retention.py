@@ -225,17 +225,17 @@ async def test_what_the_person_prefers_holds_for_sessions_that_say_nothing_thems
     database: Database,
 ) -> None:
     async with world(database) as here:
-        silent, longer, forever = await here.here.session(), await here.session(9), await here.session(0)
+        silent, longer, forever = await here.here.session(), await here.session(5), await here.session(0)
         for session in (silent, longer, forever):
             await here.here.say(session, "hello")
-        await here.live(4)
+        await here.live(2)
         assert all([await here.texts(session) for session in (silent, longer, forever)])
-        await here.prefer(pb.Retention(keep=Duration(seconds=3 * 86_400)))
+        await here.prefer(pb.Retention(keep=Duration(seconds=86_400)))
         await here.live(1)
         assert [await here.texts(silent), len(await here.texts(longer))] == [[], 2]
-        await here.live(5)
+        await here.live(4)
         assert [await here.texts(longer), len(await here.texts(forever))] == [[], 2]
         await here.prefer(pb.Retention(until_deleted=True))
         await here.here.say(silent, "again")
-        await here.live(4)
+        await here.live(3)
         assert len(await here.texts(silent)) == 2
