@@ -198,6 +198,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             foundation.mesh.log_epoch,
             log=session_log,
             watchers=watchers,
+            catalogue=orchestrator,
         )
         memories = Memories(
             database=database,

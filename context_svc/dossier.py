@@ -12,7 +12,7 @@ from context_svc.context_feed import ContextFeed
 from context_svc.context_items import ContextItems, ContextLog
 from context_svc.context_watch import Watchers
 from context_svc.paging import PageTokens
-from context_svc.preferences import Preferences
+from context_svc.preferences import Catalogue, Preferences
 from context_svc.servicer.context import ContextServicer
 from context_svc.suggestions import Suggestions
 from context_svc.wire.items import ItemAnswers
@@ -56,13 +56,14 @@ def open_dossier(
     *,
     log: ContextLog,
     watchers: Watchers,
+    catalogue: Catalogue,
 ) -> Dossier:
     """Compose it."""
     items = ContextItems(
         database=database, clock=clock, log=log, bell=watchers, answers=ItemAnswers(log_epoch)
     )
     feed = ContextFeed(database, clock, watchers, log_epoch)
-    preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations)
+    preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, catalogue)
     suggestions = Suggestions(database, clock, pages, preferences.accept, SuggestionWords())
     servicer = ContextServicer(items, feed, preferences, suggestions, log_epoch)
     return Dossier(clock=clock, items=items, preferences=preferences, servicer=servicer)

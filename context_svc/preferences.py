@@ -13,7 +13,7 @@ from context_svc import preference_rows as rows
 from context_svc import repeats
 from context_svc import session_rows as sessions
 from context_svc.consents import Then
-from context_svc.errors import SessionNotFound, VersionMismatch
+from context_svc.errors import PeerUnavailable, SessionNotFound, UnknownModel, VersionMismatch
 from context_svc.preference_rows import Stored
 from context_svc.repeats import Command
 
@@ -32,6 +32,7 @@ class PreferenceChange:
 
     command: Command
     apply: Callable[[bytes], bytes]
+    model: str = ""  # the one that it names, if any
     expected_version: int | None = None
 
 
@@ -51,6 +52,13 @@ class PreferenceCodec(Protocol):
         """The settings of a new session, with what they leave open and only its beginning can decide."""
 
 
+class Catalogue(Protocol):
+    """The models that can answer."""
+
+    async def knows(self, model: str) -> bool:
+        """Whether it is one. Raises PeerUnavailable."""
+
+
 class LocationKeeping(Protocol):
     """Changes how long stored positions are kept."""
 
@@ -62,12 +70,18 @@ class Preferences:
     """Reads and changes them."""
 
     def __init__(
-        self, database: Database, clock: Clock, codec: PreferenceCodec, keep_locations: LocationKeeping
+        self,
+        database: Database,
+        clock: Clock,
+        codec: PreferenceCodec,
+        keep_locations: LocationKeeping,
+        catalogue: Catalogue,
     ) -> None:
         self._database = database
         self._clock = clock
         self._codec = codec
         self._keep_locations = keep_locations
+        self._catalogue = catalogue
 
     async def layers(self, user: User, session_id: str) -> Layers:
         """What speaks for a session, or for one that says nothing itself. Raises SessionNotFound."""
@@ -76,8 +90,10 @@ class Preferences:
     async def update(self, user: User, change: PreferenceChange) -> bytes:
         """Change the person's own layer; the serialised answer.
 
-        Raises VersionMismatch and IdempotencyKeyReused.
+        Raises VersionMismatch, UnknownModel and IdempotencyKeyReused.
         """
+        if change.model and not await self._knows(change.model):
+            raise UnknownModel(change.model)
         now_us = self._clock.now_us()
         answer, _ = await self._database.write(
             user.account, lambda: self._update(user, change, now_us), committed=lambda outcome: outcome[1]()
@@ -95,6 +111,13 @@ class Preferences:
     def settle(self, account_id: str, settings: bytes) -> Unit[bytes]:
         """Part of a unit: the settings of a session that begins now."""
         return self._codec.settled(settings, (yield from rows.find(account_id)))
+
+    async def _knows(self, model: str) -> bool:
+        """Whether the model can answer; while nobody can tell, it may: turns pass over what is not there."""
+        try:
+            return await self._catalogue.knows(model)
+        except PeerUnavailable:
+            return True
 
     def _update(self, user: User, change: PreferenceChange, now_us: int) -> Unit[tuple[bytes, Then]]:
         stored = yield from rows.lock(user.account, now_us)

@@ -150,6 +150,7 @@ def change(request: pb.UpdatePreferencesRequest, account_id: str) -> PreferenceC
     return PreferenceChange(
         command=command(request, account_id),
         apply=apply,
+        model=new.model if "model" in paths else "",
         expected_version=request.expected_version if request.HasField("expected_version") else None,
     )
 

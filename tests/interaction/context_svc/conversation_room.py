@@ -280,7 +280,7 @@ async def room(
         learning = Learning(database, Choices(), is_private)
         kinds = (titles, retention, learning, memories)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
-        preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations)
+        preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
         servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
         boundary = Boundary(
             policies=POLICIES,

@@ -16,6 +16,7 @@ from assistant.generation.v1 import generation_pb2
 from assistant.message.v1 import message_pb2
 from chassis import ids
 from tests.interaction.context_svc.conftest import Person, Room, Start
+from tests.interaction.context_svc.refusal import refused
 from tests.interaction.context_svc.test_context_items import delete, put, write
 from tests.interaction.context_svc.test_device_context import LOCATION, VIENNA, at, decide
 from tests.interaction.context_svc.test_preferences import prefer, session
@@ -140,9 +141,20 @@ async def test_nothing_that_a_client_supplied_stands_in_the_system_text(chain: O
 
 
 @pytest.mark.requirement("CTX-5")
+async def test_a_model_that_nobody_offers_cannot_be_preferred(chain: Opens) -> None:
+    async with chain(HERE, AWAY) as here:
+        assert await refused(prefer(here.room, here.person, model="typo")) == "UNKNOWN_MODEL"
+        await prefer(here.room, here.person, model="cloud")
+        await prefer(here.room, here.person, "model")  # taken back
+
+
+@pytest.mark.requirement("CTX-5")
 async def test_a_model_that_left_the_catalogue_is_skipped_and_the_person_told(chain: Opens) -> None:
     async with chain() as here:
+        here.llm.models = (HERE, generation_pb2.Model(name="gone", context_tokens=8_000))
         await prefer(here.room, here.person, model="gone")
+        here.llm.models = (HERE,)
+        assert await refused(prefer(here.room, here.person, model="typo")) == "UNKNOWN_MODEL"  # read anew
         asked = await here.ask((await session(here.room, here.person)).id)
         assert asked.start.model == "parrot"
         assert (asked.told.model.skipped_model, asked.told.model.source) == (

@@ -856,6 +856,50 @@ class ListActionsRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class CheckModelsRequest(message.Message):
+    """Names models."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def models(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their names, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        models: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckModelsResponse(message.Message):
+    """What the catalogue says of them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    UNKNOWN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def unknown(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those that it does not have."""
+
+    def __init__(
+        self,
+        *,
+        unknown: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ListActionsResponse(message.Message):
     """All actions; there are at most 1,000."""
 
