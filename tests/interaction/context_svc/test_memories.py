@@ -113,6 +113,12 @@ async def test_what_the_person_said_of_themselves_becomes_memories_with_their_tu
         (edited,) = [each for each in await here.memories() if each.key == item.key]
         assert (edited.source, edited.turn_id) == (Source.USER, item.turn_id)
         assert "Has a cat called Rex." in await here.texts()
+        await here.here.say(session, "and now?")
+        told = here.here.orchestrator.starts[-1].material.facts
+        assert {(fact.value_json, fact.trust) for fact in told} == {
+            ('"Has a cat called Rex."', message_pb2.TRUST_PERSON),
+            ('"Lives in Graz"', message_pb2.TRUST_PERSON),
+        }
 
 
 @pytest.mark.requirement("CTX-6")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from assistant.context.v1 import context_pb2 as pb
 from assistant.generation.v1 import generation_pb2
 from assistant.message.v1 import message_pb2
 from chassis import ids
+from context_svc import app
+from tests.conftest import Place
 from tests.interaction.context_svc.conftest import Person, Room, Start
 from tests.interaction.context_svc.refusal import refused
 from tests.interaction.context_svc.test_context_items import delete, put, write
@@ -82,8 +85,15 @@ Opens = Callable[..., AbstractAsyncContextManager[Chain]]
 
 
 @pytest.fixture
-def chain(start: Start) -> Opens:
+def database_place(tmp_path: Path) -> Place:
+    """One engine: what is stored and read is proved on both beside this."""
+    return Place(url=f"sqlite://{tmp_path}/t.db", schema="")
+
+
+@pytest.fixture
+def chain(start: Start, monkeypatch: pytest.MonkeyPatch) -> Opens:
     """Opens a chain whose catalogue holds the given models."""
+    monkeypatch.setattr(app, "TURNS_GRACE", 0.2)  # its clock stands still, and a drain looks by the clock
 
     @asynccontextmanager
     async def run(*models: generation_pb2.Model) -> AsyncIterator[Chain]:

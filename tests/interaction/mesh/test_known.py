@@ -1,6 +1,7 @@
 """`mesh account` on what is known: preferences, consents, memories, against a real context_svc."""
 
 import io
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,10 +15,17 @@ from mesh.errors import CallFailed, ValueUnusable
 from mesh.known import wire
 from mesh.known.actions import ACTIONS
 from mesh.places import Places
+from tests.conftest import Place
 from tests.interaction.context_svc.conftest import Room, start
 from tests.interaction.mesh.test_people import room
 
 __all__ = ["room", "start"]
+
+
+@pytest.fixture
+def database_place(tmp_path: Path) -> Place:
+    """One engine: what is stored and read is proved on both beside this."""
+    return Place(url=f"sqlite://{tmp_path}/t.db", schema="")
 
 
 @pytest.fixture
