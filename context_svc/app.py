@@ -68,7 +68,7 @@ from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec
+from context_svc.wire.chat import ChatCodec, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget
@@ -208,6 +208,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             idle=lambda: not len(runs),
             wanted=memory_enabled,
             stays_here=stays_here,
+            words=words,
         )
         learning = Learning(database, Choices(), is_private)
         kinds = (titles, retention, learning, memories)

@@ -1,7 +1,8 @@
 """Memories: what a person said about themselves, proposed by the model in the background, theirs to edit and delete.
 
-The model is shown the person's own words alone: nothing that a page, a file or an action brought into the
-conversation can plant a memory. Only while no turn runs, never for a private or sealed session, never where the
+The model is shown the person's own words alone, and a memory is kept only where it is one of their sentences, word
+for word: nothing that a page, a file or an action brought into the conversation can plant a memory, and no model can
+make one up. Only while no turn runs, never for a private or sealed session, never where the
 person does not want it.
 """
 
@@ -37,6 +38,7 @@ MOST = 300
 LONGEST = 300  # characters
 _MESSAGES = 50
 _AFTERWARDS_US = 120_000_000  # what a person says in one go is looked at once
+_QUOTES = str.maketrans("\u2018\u2019", "''", '"\u201c\u201d\u201e\u00ab\u00bb*')
 _MARK = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 
 
@@ -52,6 +54,13 @@ class StaysHere(Protocol):
 
     def __call__(self, settings: bytes, messages: Sequence[bytes], /) -> bool:
         """Whether any of it must be processed on the machines of the mesh alone."""
+
+
+class Words(Protocol):
+    """Reads serialised messages."""
+
+    def __call__(self, messages: Sequence[bytes], /) -> str:
+        """All their text."""
 
 
 class Put(Protocol):
@@ -77,6 +86,7 @@ class Memories:
         idle: Callable[[], bool],
         wanted: Wanted,
         stays_here: StaysHere,
+        words: Words,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -85,6 +95,7 @@ class Memories:
         self._idle = idle
         self._wanted = wanted
         self._stays_here = stays_here
+        self._words = words
 
     async def run(self, job: Job) -> Result:
         """See `context_svc.jobs.Kind`. Raises SuggestionFailed and PeerUnavailable."""
@@ -93,7 +104,8 @@ class Memories:
         material = await self._database.read(lambda: self._material(job))
         if material is None:
             return Done()
-        lines = proposals(await self._ask(material))
+        said = self._words(material.branch.messages)
+        lines = [line for line in proposals(await self._ask(material)) if spoken(line, said)]
         local = self._stays_here(material.settings, material.branch.messages)
         placement = Placement.LOCAL_ONLY if local else Placement.ANY
         return Done(lambda now_us: self._store(job, lines, placement, now_us)) if lines else Done()
@@ -170,14 +182,20 @@ def proposals(text: str) -> list[str]:
     return list(dict.fromkeys(kept))[:MOST_AT_ONCE]
 
 
+def spoken(line: str, said: str) -> bool:
+    """Whether a line is what the person said, word for word, and no question."""
+    return not line.endswith(("?", "\uff1f", "\u061f")) and _key(line) in _key(said)
+
+
 def unknown(lines: Iterable[str], there: Iterable[Item]) -> list[str]:
     """The lines that no memory says already."""
     said = {_key(str(json.loads(item.value).get("text", ""))) for item in there}
     return [line for line in lines if _key(line) not in said]
 
 
-def _key(line: str) -> str:
-    return line.casefold().strip(" .!")
+def _key(text: str) -> str:
+    """The text without what a copy may change: case, spaces, quotation marks, the end of the sentence."""
+    return " ".join(text.translate(_QUOTES).casefold().split()).strip(" .!,;")
 
 
 def _job(claim: Claim, now_us: int) -> NewJob:

@@ -232,6 +232,11 @@ def text_of(parts: Sequence[message_pb2.Part]) -> str:
     return "\n".join(part.text for part in parts if part.WhichOneof("content") == "text")
 
 
+def words(messages: Sequence[bytes]) -> str:
+    """All the text of stored messages."""
+    return "\n".join(text_of(message_pb2.Message.FromString(each).parts) for each in messages)
+
+
 class ChatCodec:
     """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
 

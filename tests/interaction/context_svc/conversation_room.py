@@ -45,7 +45,7 @@ from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
-from context_svc.wire.chat import ChatCodec
+from context_svc.wire.chat import ChatCodec, words
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
@@ -276,6 +276,7 @@ async def room(
             idle=lambda: not len(runs),
             wanted=memory_enabled,
             stays_here=stays_here,
+            words=words,
         )
         learning = Learning(database, Choices(), is_private)
         kinds = (titles, retention, learning, memories)

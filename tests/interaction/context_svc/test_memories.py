@@ -19,7 +19,7 @@ from chassis.testing import FakeClock
 from context_svc.item_rows import Selection
 from context_svc.items import Author, Item, ItemWrite, Placement, Scope, Source
 from context_svc.job_rows import JobState
-from context_svc.memories import proposals
+from context_svc.memories import proposals, spoken
 from context_svc.wire import items as item_wire
 from context_svc.wire import preferences as preference_wire
 from tests.interaction.context_svc.conversation_room import (
@@ -91,21 +91,24 @@ def memory(key: str, text: str, source: Source = Source.USER) -> ItemWrite:
 async def test_what_the_person_said_of_themselves_becomes_memories_with_their_turn(
     database: Database,
 ) -> None:
-    async with world(database, "- Has a dog called Rex.\n- Lives in Graz.\n- lives in graz") as here:
+    async with world(
+        database,
+        "- I walk my dog Rex\n- I live in Graz.\n- Paris is nice\n- i live in graz\n- What is the time?",
+    ) as here:
         await here.here.database.write(
-            "m", lambda: here.here.items.put(MINE, [memory("1", "Lives in Graz")], 1)
+            "m", lambda: here.here.items.put(MINE, [memory("1", "I live in Graz")], 1)
         )
         session = await here.session()
-        events = await here.here.say(session, "I walk my dog Rex every day")
+        events = await here.here.say(session, "I live in Graz, and I walk my dog Rex every day.")
         await here.here.say(session, "what is the time?")
         await here.look()
-        assert await here.texts() == ["Has a dog called Rex.", "Lives in Graz"]
+        assert await here.texts() == ["I live in Graz", "I walk my dog Rex"]
         (item,) = [each for each in await here.memories() if each.source is Source.MODEL]
         assert item.turn_id == events[0].turn_id
         (asked,) = here.looked()  # one look for both turns
         said = [part.text for message in asked.material.messages for part in message.parts]
-        assert said == ["I walk my dog Rex every day", "what is the time?"]
-        assert [fact.value_json for fact in asked.material.facts] == ['"Lives in Graz"']
+        assert said == ["I live in Graz, and I walk my dog Rex every day.", "what is the time?"]
+        assert [fact.value_json for fact in asked.material.facts] == ['"I live in Graz"']
         value = context_pb2.ContextItemWrite(key=item.key)
         value.value.struct_value.fields["text"].string_value = "Has a cat called Rex."
         request = context_pb2.UpdateContextRequest(request_id=ids.uuid(), items=[value])
@@ -117,13 +120,13 @@ async def test_what_the_person_said_of_themselves_becomes_memories_with_their_tu
         told = here.here.orchestrator.starts[-1].material.facts
         assert {(fact.value_json, fact.trust) for fact in told} == {
             ('"Has a cat called Rex."', message_pb2.TRUST_PERSON),
-            ('"Lives in Graz"', message_pb2.TRUST_PERSON),
+            ('"I live in Graz"', message_pb2.TRUST_PERSON),
         }
 
 
 @pytest.mark.requirement("CTX-6")
 async def test_nothing_is_proposed_where_the_person_does_not_want_it(database: Database) -> None:
-    async with world(database, "Leak") as here:
+    async with world(database, "I have a secret\nI have a dog") as here:
         private = await here.session(session_pb2.SessionSettings(private=True))
         await here.here.say(private, "I have a secret")
         await here.look()
@@ -136,7 +139,7 @@ async def test_nothing_is_proposed_where_the_person_does_not_want_it(database: D
 
 @pytest.mark.requirement("CTX-6")
 async def test_one_taken_back_while_the_model_thinks_is_not_stored(database: Database) -> None:
-    async with world(database, "Has a dog") as here:
+    async with world(database, "I have a dog") as here:
         session = await here.session()
         await here.here.say(session, "I have a dog")
         usual = here.here.orchestrator.play
@@ -154,7 +157,7 @@ async def test_one_taken_back_while_the_model_thinks_is_not_stored(database: Dat
 
 @pytest.mark.requirement("CTX-6")
 async def test_a_memory_of_words_that_must_stay_here_stays_here(database: Database) -> None:
-    async with world(database, "Has a dog") as here:
+    async with world(database, "I have a dog") as here:
         session = await here.session()
         await here.here.say(session, "I have a dog", placement=message_pb2.PLACEMENT_LOCAL_ONLY)
         await here.look()
@@ -187,3 +190,17 @@ async def test_neither_model_nor_tool_may_write_over_what_the_person_wrote(datab
 )
 def test_a_model_names_memories_one_a_line(named: str, lines: list[str]) -> None:
     assert proposals(named) == lines
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("I have a dog called Rex.", True),
+        ("\u201ci\u2019m  allergic to nuts\u201d", True),
+        ("I have a cat", False),
+        ("Paris is the capital of France.", False),
+        ("What is 2+2?", False),
+    ],
+)
+def test_a_memory_is_what_the_person_said_word_for_word(line: str, kept: bool) -> None:
+    assert spoken(line, "Hi. I have a dog called Rex, and I'm allergic\nto nuts! What is 2+2?") is kept
