@@ -196,6 +196,9 @@ class ApplyImport:
         if own is not None or accepted is not None:
             fresh = yield from arrivals.add_layers(account, own, accepted, now_us)
             yield from _counted(work, Counter(preferences=1), added=fresh)
+        proposals = archive.suggestions()
+        added = yield from arrivals.add_suggestions(account, proposals)
+        _count(work, Counter(suggestions=added), Counter(suggestions=len(proposals) - added))
         items = archive.user_items()
         added = yield from arrivals.add_items(Scope(account_id=account, session_id=""), items, now_us)
         _count(work, Counter(context_items=added), Counter(context_items=len(items) - added))
@@ -207,13 +210,14 @@ class ApplyImport:
         else:
             _count(work, added, Counter())
 
-    async def _refused(self, arriving: AccountImport, files: int, error: ServiceError) -> Result:
+    async def _refused(
+        self, arriving: AccountImport, files: int, error: ServiceError | FileRefused
+    ) -> Result:
         claims = [f"{arriving.id}:{index}" for index in range(files)]
         for start in range(0, files, _RELEASED_AT_ONCE):
             await self._media.release(arriving.account, claims[start : start + _RELEASED_AT_ONCE])
-        reason = error.why if isinstance(error, FileRefused) else error.reason
-        log.info("an import was refused", reason=reason, why=error.internal)
-        return Done(lambda now_us: _failed(arriving.id, reason, error.message, now_us))
+        log.info("an import was refused", reason=error.reason, why=str(error))
+        return Done(lambda now_us: _failed(arriving.id, error.reason, error.message, now_us))
 
 
 def _opened(arriving: AccountImport, file: BinaryIO, codec: Codec) -> _Work:

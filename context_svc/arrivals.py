@@ -10,11 +10,12 @@ from typing import Protocol
 from uuid import UUID
 
 from chassis.database import Statement, Unit
-from context_svc import item_rows, session_rows
+from context_svc import item_rows, session_rows, suggestions
 from context_svc.errors import QuotaExceeded
 from context_svc.items import MOST_BYTES, MOST_ITEMS, Filling, Item, Scope
 from context_svc.journal import Kind
 from context_svc.sessions import QUOTA
+from context_svc.suggestions import Suggestion
 from context_svc.turns import TurnState
 from context_svc.unpacking import ArrivingDevice, ArrivingEvent, ArrivingMessage, ArrivingTurn, Bundle, Layer
 
@@ -125,12 +126,23 @@ def add_layers(account: str, own: Layer | None, accepted: Layer | None, now_us: 
     return bool(rows)
 
 
+def add_suggestions(account: str, proposals: Sequence[Suggestion]) -> Unit[int]:
+    """Add what was proposed, so that what was dismissed does not return; how many were added."""
+    added = 0
+    for each in proposals:
+        added += yield from suggestions.keep(account, each)
+    return added
+
+
 def add_items(scope: Scope, items: Sequence[Item], now_us: int) -> Unit[int]:
     """Add context items whose keys are free; how many. Raises QuotaExceeded."""
     if not items:
         return 0
     row = yield from item_rows.lock(scope)
-    taken = {each["key"] for each in (yield from item_rows.changed_after(scope.id, 0)) if each["state"] == 0}
+    rows = yield Statement(
+        "SELECT key FROM context_item WHERE scope_id = :scope AND state = 0", {"scope": scope.id}
+    )
+    taken = {each["key"] for each in rows}
     fresh = [
         each
         for each in items

@@ -293,6 +293,14 @@ class ConsentMissing(ServiceError):
     message = "This device has no consent for this kind of context."
 
 
+class UnknownModel(ServiceError):
+    """The catalogue has no such model."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "UNKNOWN_MODEL"
+    message = "There is no such model."
+
+
 class SuggestionNotFound(ServiceError):
     """The suggestion is unknown, belongs to someone else, or was resolved."""
 
@@ -333,13 +341,11 @@ class ArchiveInvalid(ServiceError):
     message = "This archive cannot be read."
 
 
-class FileRefused(ServiceError):
-    """media_svc does not take a file of an archive; `why` is its reason."""
+class FileRefused(Exception):
+    """media_svc does not take a file of an archive; `reason` is its own."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "ARCHIVE_INVALID"
     message = "A file of the archive is not taken."
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"media_svc refused a file: {why}")
-        self.why = why
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"media_svc refused a file: {reason}")
+        self.reason = reason

@@ -58,11 +58,7 @@ ESTATE: tuple[Holding, ...] = (
     Holding(
         table="context_command", unexported="answers kept for a day, for repeats; their items are exported"
     ),
-    Holding(table="choice", unexported="counted from the options of turns, which are in the events"),
-    Holding(
-        table="suggestion",
-        unexported="nothing makes suggestions yet: whoever does gives them a file of the archive",
-    ),
+    Holding(table="suggestion", exported="suggestions"),
     Holding(table="preference", exported="preferences"),
     Holding(table="context_scope", unexported="counters"),
     Holding(table="session", exported="sessions"),

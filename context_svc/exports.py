@@ -18,7 +18,7 @@ from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit, Value
 from chassis.errors import ServiceError
 from chassis.tasks import Tasks
-from context_svc import api_tokens, audit, commands, consents, item_rows, session_rows
+from context_svc import api_tokens, audit, commands, consents, item_rows, session_rows, suggestions
 from context_svc.accounts import Account, by_id
 from context_svc.api_tokens import ApiToken
 from context_svc.archive import ArchiveWriter
@@ -29,6 +29,7 @@ from context_svc.errors import AccountNotFound, IdempotencyKeyReused, RateLimite
 from context_svc.item_rows import Selection
 from context_svc.items import Item, Scope
 from context_svc.session_rows import Session
+from context_svc.suggestions import Suggestion
 
 HEARTBEAT = 15.0  # seconds of silence after which the stream says that it lives
 _HOUR_US = round(timedelta(hours=1).total_seconds() * 1e6)
@@ -50,6 +51,9 @@ class ArchiveCodec(Protocol):
 
     def preferences(self, stored: bytes) -> str:
         """A layer of preferences."""
+
+    def suggestion(self, value: Suggestion) -> str:
+        """A suggestion."""
 
     def session(self, value: Session) -> str:
         """A session."""
@@ -128,6 +132,7 @@ class _Whole:
     devices: Sequence[Listed]
     tokens: Sequence[ApiToken]
     preferences: Sequence[tuple[str, bytes]]
+    suggestions: Sequence[Suggestion]
     sessions: Sequence[Session]
 
 
@@ -214,6 +219,9 @@ class Exports:
         for kind, stored in whole.preferences:
             with archive.records(kind) as records:
                 records.write(codec.preferences(stored))
+        with archive.records("suggestions") as records:
+            for suggestion in whole.suggestions:
+                records.write(codec.suggestion(suggestion))
         with archive.records("sessions") as records:
             for session in whole.sessions:
                 records.write(codec.session(session))
@@ -361,6 +369,7 @@ def _whole(account: str, now_us: int) -> Unit[_Whole]:
             for row in preferences
             for kind, column in (("preferences", "own"), ("accepted_preferences", "accepted"))
         ],
+        suggestions=(yield from suggestions.all_of(account)),
         sessions=[session_rows.from_row(row) for row in sessions],
     )
 

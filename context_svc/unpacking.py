@@ -20,6 +20,7 @@ from context_svc.archive import BLOBS, CHUNK, FORMAT, MANIFEST, VERSION
 from context_svc.errors import ArchiveInvalid
 from context_svc.items import MOST_BYTES, MOST_ITEMS, Item
 from context_svc.session_rows import Session
+from context_svc.suggestions import Suggestion
 
 MOST_ENTRIES = 200_000
 MOST_LINE = 3 * 1024 * 1024
@@ -31,6 +32,7 @@ KINDS = (
     "api_tokens",
     "preferences",
     "accepted_preferences",
+    "suggestions",
     "sessions",
     "context_items",
     "messages",
@@ -136,6 +138,9 @@ class RecordCodec(Protocol):
     def read_layer(self, line: bytes) -> Layer:
         """Preferences."""
 
+    def read_suggestion(self, line: bytes) -> Suggestion:
+        """A suggestion."""
+
     def read_session(self, line: bytes) -> Session:
         """A session; its account is empty."""
 
@@ -179,6 +184,7 @@ class Unpacked:
             raise ArchiveInvalid("a file without its bytes")
         self.devices()
         self.layers()
+        self.suggestions()
         self.user_items()
         return [bundle.session.id for bundle in self.bundles()]
 
@@ -193,6 +199,10 @@ class Unpacked:
             for kind in ("preferences", "accepted_preferences")
         )
         return next(iter(own), None), next(iter(accepted), None)
+
+    def suggestions(self) -> Sequence[Suggestion]:
+        """What was proposed to the person."""
+        return _few(self._records("suggestions", self._codec.read_suggestion), 10_000)
 
     def user_items(self) -> Sequence[Item]:
         """The context of the person, which comes before that of the sessions."""

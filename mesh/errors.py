@@ -13,7 +13,8 @@ MeshError
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
-└── UserUnknown          no account has this id or address
+├── UserUnknown          no account has this id or address
+└── ValueUnusable        a word on the command line cannot be used
 """
 
 
@@ -85,3 +86,7 @@ class UserUnknown(MeshError):
 
 class ArchiveUnusable(MeshError):
     """The archive of an account cannot be written, read or taken."""
+
+
+class ValueUnusable(MeshError):
+    """A word on the command line cannot be used."""

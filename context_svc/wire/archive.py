@@ -28,6 +28,7 @@ from context_svc.errors import ArchiveInvalid
 from context_svc.items import MOST_VALUE_BYTES, Item, Placement, Source
 from context_svc.session_rows import Session, SessionState, TitleSource
 from context_svc.sessions import Listed
+from context_svc.suggestions import Evidence, Suggestion, SuggestionState
 from context_svc.unpacking import (
     ArrivingDevice,
     ArrivingEvent,
@@ -39,6 +40,7 @@ from context_svc.unpacking import (
 from context_svc.wire import identity
 from context_svc.wire import session as sessions
 from context_svc.wire.items import item, stored_value
+from context_svc.wire.suggestions import suggestion
 
 
 class ArchiveLines:
@@ -62,6 +64,10 @@ class ArchiveLines:
     def preferences(self, stored: bytes) -> str:
         """context.v1.Preferences."""
         return _line(context_pb2.Preferences.FromString(stored))
+
+    def suggestion(self, value: Suggestion) -> str:
+        """context.v1.Suggestion."""
+        return _line(suggestion(value))
 
     def session(self, value: Session) -> str:
         """session.v1.Session. `log_epoch` is this mesh's own and left out."""
@@ -123,6 +129,27 @@ class ArchiveRecords:
         if stored.HasField("location_retention"):
             kept = stored.location_retention.keep.ToMicroseconds()
         return Layer(data=stored.SerializeToString(deterministic=True), location_keep_us=kept)
+
+    def read_suggestion(self, line: bytes) -> Suggestion:
+        """context.v1.Suggestion."""
+        told = _ruled(line, context_pb2.Suggestion())
+        value = _proposal(told)
+        return Suggestion(
+            id=_id(told.id),
+            field=_text(told.field_path),
+            value=_text(value),
+            evidence=tuple(
+                Evidence(
+                    session_id=_text(each.session_id),
+                    turn_id=_text(each.turn_id),
+                    choose_us=each.choose_time.ToMicroseconds(),
+                )
+                for each in told.evidence
+            ),
+            state=SuggestionState(_known(SuggestionState, told.state)),
+            create_us=told.create_time.ToMicroseconds(),
+            resolve_us=told.resolve_time.ToMicroseconds() if told.HasField("resolve_time") else None,
+        )
 
     def read_session(self, line: bytes) -> Session:
         """session.v1.Session. The end of its branch is that of its messages."""
@@ -259,6 +286,7 @@ _KEY = re.compile(r"[a-z0-9_.-]{1,128}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 _MOST = 2**53
+_PROPOSABLE = frozenset({"model", "language", "tone"})
 _M = TypeVar("_M", bound=Message)
 
 
@@ -299,6 +327,16 @@ def _text(value: str) -> str:
 def _count(value: int) -> int:
     if not 0 <= value <= _MOST:
         raise ArchiveInvalid("a number out of bounds")
+    return value
+
+
+def _proposal(told: context_pb2.Suggestion) -> str:
+    """The proposed value as it is stored: of a field that holds text, or of the units."""
+    if told.field_path == "units":
+        return context_pb2.UnitSystem.Name(told.proposed.units)
+    value = getattr(told.proposed, told.field_path, None) if told.field_path in _PROPOSABLE else None
+    if not isinstance(value, str) or not value:
+        raise ArchiveInvalid("a suggestion of nothing")
     return value
 
 

@@ -94,6 +94,7 @@ async def test_an_archive_holds_everything_and_nothing_of_others(mesh: Mesh) -> 
         "account": 1,
         "devices": 1,
         "api_tokens": 1,
+        "suggestions": 0,
         "sessions": 2,
         "context_items": 3,
         "messages": 8,
