@@ -18,7 +18,7 @@ import httpx
 
 from assistant.session.v1 import session_pb2, session_pb2_grpc
 from benchmarks import direct
-from benchmarks.world import ROOT, Client, Mesh, Timing, client, gather, mesh, surroundings
+from benchmarks.world import ROOT, Client, Timing, gather, surroundings
 from chassis import engines
 from chassis.database import Statement, Unit
 from chassis.migrations import Migration
@@ -215,35 +215,6 @@ async def get_session_over_echo(here: Client, calls: int = 2000, at_once: int = 
         met=ratio >= 0.5,
         detail=f"{ours:.0f} against {floor:.0f} calls/s, {at_once} at once",
     )
-
-
-def start_to_first_token(model: str) -> list[Row]:
-    """From `mesh up` on prepared folders to ready, and to the built-in model's first token."""
-    with mesh(MESH_MODEL=model) as here:
-        first = asyncio.run(_first_of(here))
-    return [
-        Row(
-            name=f"mesh up until ready, model {model}",
-            value=here.started_seconds,
-            unit="s",
-            target="≤ 10 s",
-            met=here.started_seconds <= 10,
-            detail="empty data folder, weights present",
-        ),
-        Row(
-            name=f"first token of a first question, model {model}",
-            value=first.first_token,
-            unit="s",
-            target="",
-            met=None,
-            detail=f"whole answer {first.seconds:.1f} s",
-        ),
-    ]
-
-
-async def _first_of(here: Mesh) -> Timing:
-    async with client(here) as signed_in:
-        return await signed_in.turn(await signed_in.session(), "Say hello in three words.")
 
 
 async def _rate(streams: int, act: Callable[[int], Awaitable[Timing]]) -> float:
