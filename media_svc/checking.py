@@ -59,6 +59,10 @@ class Checks:
             running.add_done_callback(lambda _: self._running.pop(upload.id, None))
         return running
 
+    def sweep_soon(self) -> None:
+        """Something was left that is to be swept."""
+        self._due.set()
+
     async def wait(self, upload: Upload, patience: timedelta | None) -> Upload:
         """The upload after its check, or as it was when that takes longer than `patience`.
 

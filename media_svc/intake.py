@@ -95,6 +95,7 @@ class Intake:
             )
         except UploadNotFound:  # it went while its bytes were kept
             await self._database.write("sweep", lambda: outbox.schedule(part.blob_key, now))
+            self._checks.sweep_soon()
             raise
 
     async def _refuse(self, upload: Upload) -> Upload:
