@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -144,7 +144,7 @@ def _sync_file(folder: Path, key: str) -> None:
 
 def _sync_parents(folder: Path, key: str) -> None:
     for parent in (folder / key).parents:
-        if parent.is_dir():
+        with suppress(FileNotFoundError):  # a folder that became empty is removed by whoever emptied it
             _sync(parent)
         if parent == folder:
             return
