@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, assert_never
 from chassis import telemetry
 from chassis.clock import Clock
 from orchestrator_svc.catalogue import Catalogue
-from orchestrator_svc.conversation import ToolCall
+from orchestrator_svc.conversation import Placement, ToolCall
 from orchestrator_svc.effects import (
     AwaitRecord,
     CallEntry,
@@ -271,13 +271,15 @@ class Run:
         return Done(content=output.content, sources=output.sources)
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
-        """What the action may know: of the facts only those that it declares."""
+        """What the action may know: of the facts only those that it declares, and that may go where it asks."""
         material = self._order.material
-        keys = tool.context_keys
+        declared = [fact for fact in material.facts if fact.key in tool.context_keys]
+        kept = {fact.key for fact in declared if tool.leaves and fact.placement is Placement.LOCAL_ONLY}
         return Setting(
             now_us=self._clock.now_us(),
             manner=material.manner,
-            facts={fact.key: fact.value_json for fact in material.facts if fact.key in keys},
+            facts={fact.key: fact.value_json for fact in declared if fact.key not in kept},
+            withheld=frozenset(kept),
             progress=lambda message, fraction: self._tell(
                 ToolProgressed(call_id=call.call_id, message=message, fraction=fraction)
             ),
