@@ -4,6 +4,7 @@
 
     EgressFailure
     ├── Refused      the guard does not go there
+    │   └── NoAddress    it is no address of the web at all
     ├── Unreachable  nobody answered, or the connection broke
     ├── TooSlow      no whole answer in time
     ├── TooLarge     more bytes than may come
@@ -19,6 +20,10 @@ class EgressFailure(Exception):
 
 class Refused(EgressFailure):
     """The guard does not go there. Trying again changes nothing."""
+
+
+class NoAddress(Refused):
+    """What was given is no address of the web."""
 
 
 class Unreachable(EgressFailure):

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import httpx
 
-from orchestrator_svc.egress.failures import Refused
+from orchestrator_svc.egress.failures import NoAddress, Refused
 
 WEB_PORTS = frozenset({80, 443, 8080, 8443})
 _LONGEST = 2_048
@@ -48,12 +48,14 @@ def target(url: str, *, ports: Collection[int] | None = WEB_PORTS, inner_names: 
     `ports` None allows any; `inner_names` allows names that only a local network knows.
     """
     if len(url) > _LONGEST or _UNSAFE.search(url):
-        raise Refused("the address is too long or holds characters that no address has")
+        raise NoAddress("the address is too long or holds characters that no address has")
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii").lower()
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise Refused("this is no address of the web") from error
+        raise NoAddress("this is no address of the web") from error
+    if not parsed.scheme:
+        raise NoAddress("it must begin with http:// or https://")
     if parsed.scheme not in ("http", "https"):
         raise Refused("only http and https are followed")
     if parsed.userinfo or "@" in parsed.netloc.decode("ascii", "replace"):
@@ -88,6 +90,6 @@ def _check_host(host: str, inner_names: bool) -> None:
             raise Refused("this is no address of the web") from error
         return
     if not _HOST.fullmatch(host):
-        raise Refused("this is no name of a host")
+        raise NoAddress("this is no name of a host")
     if not inner_names and _INNER.fullmatch(host):
         raise Refused("names of private networks are not followed")

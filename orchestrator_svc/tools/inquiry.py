@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import TypeVar
 
 import msgspec
@@ -21,15 +21,18 @@ from orchestrator_svc.tools.tool import Output, Setting, ToolFailure
 T = TypeVar("T")
 
 
-async def reply(asking: Awaitable[Reply], *, name: str) -> Reply:
-    """The reply of the service called `name`, if it is one of success. Raises ToolFailure."""
+async def reply(asking: Awaitable[Reply], *, name: str, also: Container[int] = ()) -> Reply:
+    """The reply of the service called `name`, if it is one of success or of the statuses `also`.
+
+    Raises ToolFailure.
+    """
     try:
         answer = await asking
     except EgressFailure as error:
         raise failure(error, name) from error
+    if answer.status == 200 or answer.status in also:
+        return answer
     match answer.status:
-        case 200:
-            return answer
         case 401 | 403:
             raise ToolFailure(f"{name} refuses our request or key.", reason=Reason.PROVIDER_REFUSED)
         case 429:
@@ -41,9 +44,9 @@ async def reply(asking: Awaitable[Reply], *, name: str) -> Reply:
             raise ToolFailure(message, reason=Reason.PROVIDER_REFUSED)
 
 
-async def value(asking: Awaitable[Reply], into: type[T], *, name: str) -> T:
+async def value(asking: Awaitable[Reply], into: type[T], *, name: str, also: Container[int] = ()) -> T:
     """What the service called `name` says, as JSON of the shape `into`. Raises ToolFailure."""
-    answer = await reply(asking, name=name)
+    answer = await reply(asking, name=name, also=also)
     try:
         return msgspec.json.decode(answer.body, type=into)
     except (msgspec.DecodeError, RecursionError) as error:
