@@ -12,9 +12,11 @@ from mesh import account, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
+from mesh.reference import reference
 from mesh.settings import MeshSettings
 from mesh.status import status
 from mesh.talk import Wish
+from mesh.tools import tools
 from mesh.up import places_of, up
 
 Command = Callable[[MeshSettings, argparse.Namespace, Console], int]
@@ -87,12 +89,22 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.show(places, console))
 
 
+def _tools(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(tools(places_of(settings), console))
+
+
+def _reference(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return reference(places_of(settings), console)
+
+
 COMMANDS: Mapping[str, Command] = {
     "up": _up,
     "chat": _chat,
     "status": _status,
     "doctor": _doctor,
     "models": _models,
+    "tools": _tools,
+    "reference": _reference,
     "token": _token,
     "user": _user,
     "account": _account,
@@ -112,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     chatting.add_argument("--model", metavar="NAME", help="let this model answer")
     commands.add_parser("status", help="show the rooms; exit with 0 only when all serve")
     commands.add_parser("models", help="list the models that can answer")
+    commands.add_parser("tools", help="list what the assistant can do, and what is turned on")
+    commands.add_parser("reference", help="get the offline reference: an encyclopedia and a gazetteer")
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))

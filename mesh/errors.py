@@ -8,6 +8,7 @@ MeshError
 ├── EdgeUnusable         Envoy or its configuration cannot be used
 ├── ModelUnknown         no built-in model has this name
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
+├── ReferenceUnavailable  the books of the offline reference could not be made
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
@@ -52,6 +53,10 @@ class ModelUnknown(MeshError):
 
 class ModelUnavailable(MeshError):
     """The weights could not be had, or what was had are not the pinned bytes."""
+
+
+class ReferenceUnavailable(MeshError):
+    """The books of the offline reference could not be made."""
 
 
 class NotEnoughRoom(MeshError):

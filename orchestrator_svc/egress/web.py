@@ -122,7 +122,8 @@ class Site:
 
     def _at(self, path: str) -> Target:
         base = self._base
-        return Target(scheme=base.scheme, host=base.host, port=base.port, path=base.path + path.lstrip("/"))
+        whole = base.path + path.lstrip("/") if path else base.path.rstrip("/") or "/"
+        return Target(scheme=base.scheme, host=base.host, port=base.port, path=whole)
 
 
 class Web:

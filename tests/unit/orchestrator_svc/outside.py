@@ -55,10 +55,15 @@ class Outside:
                 if self.fault:
                     await self._misbehave(reader, writer)
                     break
-                answer = self.answers.get(asked.path, Answer(status=404))
+                answer = self._answer(asked.path)
                 writer.write(_raw(answer(asked) if callable(answer) else answer))
                 await writer.drain()
         writer.close()
+
+    def _answer(self, path: str) -> Answer | Callable[[Asked], Answer]:
+        """The answer of that path, else that of a folder above it."""
+        folders = [each for each in self.answers if each.endswith("/") and path.startswith(each)]
+        return self.answers.get(path) or self.answers.get(max(folders, default=""), Answer(status=404))
 
     async def _misbehave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match self.fault:

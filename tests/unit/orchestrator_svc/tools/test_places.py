@@ -212,7 +212,7 @@ async def test_cities_resolve_offline(name: str, first: str) -> None:
         answer = await ran(tools.get("location_search"), json.dumps({"location": name, "type": "hotel"}))
         assert isinstance(answer, Output)
         assert f"of {first}" in answer.content
-        assert [asked.path for asked in there.asked] == ["/overpass/interpreter/"]
+        assert [asked.path for asked in there.asked] == ["/overpass/interpreter"]
 
 
 def test_what_is_looked_up_has_neither_accents_nor_case() -> None:
