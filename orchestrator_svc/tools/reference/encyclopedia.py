@@ -153,12 +153,15 @@ def _words(topic: str) -> list[str]:
 def _relevant(passages: Sequence[Sequence[str]], words: Sequence[str]) -> tuple[Passage, ...]:
     """The passages that hold the words, most of them in the heading first."""
 
-    def weight(passage: Sequence[str]) -> int:
+    def weight(passage: Sequence[str]) -> tuple[int, int, int]:
         heading, body = passage[0].casefold(), passage[1].casefold()
-        return sum(100 * (word in heading) + (word in body) for word in words)
+        named = sum(word in heading for word in words)
+        return named, -len(heading.rpartition(", ")[2]) if named else 0, sum(word in body for word in words)
 
-    fitting = sorted((each for each in passages if weight(each)), key=weight, reverse=True)
-    return tuple(Passage(heading=heading, body=body) for heading, body in fitting)
+    weighed = [(weight(each), each) for each in passages]
+    fitting = [each for each in weighed if each[0][0] or each[0][2]]
+    fitting.sort(key=lambda each: each[0], reverse=True)
+    return tuple(Passage(heading=heading, body=body) for _, (heading, body) in fitting)
 
 
 def write(book: sqlite3.Connection, articles: Iterable[Article]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_svc import routing
-from llm_svc.generation import Parameters, Role, TextPart, ToolChoice
+from llm_svc.generation import Parameters, Role, TextPart, Tool, ToolChoice
 from llm_svc.providers.spoken_call import Listener, Spoken
 from tests.unit.llm_svc.windows import (
     CALCULATE,
@@ -24,7 +24,11 @@ TOOLS = (CALCULATE, CURRENT_TIME)
 
 
 def test_the_prefix_is_the_same_for_every_message_with_the_same_tools() -> None:
-    assert routing.prefix(LESSON, TOOLS) == routing.prefix(LESSON, routing.taught_tools(LESSON))
+    taught = routing.taught_tools(LESSON)
+    names = [tool.name for tool in taught]
+    assert names == sorted(names)  # the order in which turns offer them
+    short = tuple(tool for tool in taught if tool.name in {each.name for each in TOOLS})
+    assert routing.prefix(LESSON, TOOLS) == routing.prefix(LESSON, short)
 
 
 def test_the_prefix_shows_an_example_of_each_tool_and_of_none() -> None:
@@ -37,6 +41,16 @@ def test_the_prefix_shows_an_example_of_each_tool_and_of_none() -> None:
 def test_an_unknown_tool_is_listed_with_the_first_line_of_its_own_words() -> None:
     system, *_ = routing.prefix(LESSON, (WEATHER,))
     assert "get_weather: The weather of a place." in system.text
+
+
+def test_a_tool_without_a_lesson_teaches_by_its_own_examples() -> None:
+    own = 'The weather.\nExamples:\n"Is it cold in Oslo?" -> {"place": "Oslo"}\nnot -> an example'
+    prefix = routing.prefix(LESSON, (Tool(name="get_weather", description=own, schema="{}"), CALCULATE))
+    assert [message.text for message in prefix[-2:]] == [
+        "Is it cold in Oslo?",
+        'get_weather\n{"place": "Oslo"}',
+    ]
+    assert "Oslo" not in prefix[0].text
 
 
 def test_examples_of_tools_that_are_not_on_offer_are_left_out() -> None:

@@ -110,7 +110,7 @@ def test_the_pinned_data_sets_are_had_bound_and_read(tmp_path: Path) -> None:
     except ModelUnavailable as error:
         pytest.skip(f"the data sets cannot be had here: {error}")
     gazetteer = Gazetteer(sqlite3.connect(places.reference / "gazetteer.db"))
-    assert [spot.name for spot in gazetteer.cities("Geneva")][0] == "Geneva, Switzerland"
+    assert gazetteer.cities("Geneva")[0].name == "Geneva, Switzerland"
     assert gazetteer.cities("Paris, Texas")[0].time_zone == "America/Chicago"
     assert gazetteer.cities("München")[0].name == "Munich, Germany"
     encyclopedia = Encyclopedia(sqlite3.connect(places.reference / "reference.db"))
