@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import certifi
@@ -21,6 +22,8 @@ from orchestrator_svc.egress.addresses import Address, is_for_operators, is_publ
 from orchestrator_svc.egress.connector import Connector, Resolve, is_own, resolve
 from orchestrator_svc.egress.failures import Garbled, Refused, TooLarge, TooSlow, Unreachable
 from orchestrator_svc.egress.target import Target, joined, target
+
+T = TypeVar("T")
 
 AGENT = "assistant-mesh/0.1 (a person's own assistant)"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -57,8 +60,7 @@ class Line:
     ) -> Reply:
         """One request and its whole answer. Raises EgressFailure."""
         try:
-            async with asyncio.timeout(bounds.seconds):
-                return await self._ask(where, method, headers, body, bounds)
+            return await _alone(self._ask(where, method, headers, body, bounds), bounds.seconds)
         except TimeoutError as error:
             raise TooSlow("no whole answer in time") from error
         except httpcore.TimeoutException as error:
@@ -198,6 +200,23 @@ async def egress(
     """The ways out of this room, closed at the end of the block. The arguments are for tests."""
     async with AsyncExitStack() as stack:
         yield Egress(stack, resolve, own, sockets)
+
+
+async def _alone(exchange: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Run an exchange in a task of its own, for at most `seconds`.
+
+    A turn that ends may cancel an action twice. The second time would break the closing of the connection off and
+    leave it open; here it reaches only the one who waits.
+    """
+    running = asyncio.ensure_future(exchange)
+    running.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(running)
+    except (asyncio.CancelledError, TimeoutError):
+        running.cancel()
+        await asyncio.wait((running,))
+        raise
 
 
 @cache
