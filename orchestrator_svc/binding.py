@@ -131,8 +131,6 @@ def _country(chapters: dict[str, object]) -> str:
 def _plain(value: object) -> str:
     """The text of a piece of the factbook, whatever its shape."""
     match value:
-        case {"text": str(text)} if len(value) == 1:
-            return _plain(text)
         case dict():
             pieces = ((key, _plain(each)) for key, each in value.items())
             return "; ".join(text if key == "text" else f"{key}: {text}" for key, text in pieces if text)

@@ -69,7 +69,7 @@ class Conversion(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def _convert(arguments: Conversion, setting: Setting) -> Output:
-    registry = await asyncio.to_thread(_registry)
+    registry = await asyncio.to_thread(known_units)
     return Output(content=_converted(registry, arguments))
 
 
@@ -113,7 +113,7 @@ def _out_of_range() -> ToolFailure:
 
 
 @cache
-def _registry() -> UnitRegistry[Any]:
+def known_units() -> UnitRegistry[Any]:
     """Imported and built when first asked: 0.4 s that no start should wait for."""
     from pint import UnitRegistry
 
@@ -127,7 +127,7 @@ CONVERTER = Tool(
     perform=_convert,
     agent="converter",
     effect=Effect.NONE,
-    timeout=5.0,
+    timeout=10.0,
     examples=(
         Example(
             request="How many kilometers are 26.2 miles?",

@@ -32,7 +32,7 @@ class Searxng:
 
     async def search(self, query: str, count: int) -> Sequence[Hit]:
         """At most `count` pages. Raises ToolFailure."""
-        asked = {"q": query, "format": "json", "safesearch": 1}
+        asked: dict[str, str | int | float] = {"q": query, "format": "json", "safesearch": 1}
         reply = await inquiry.value(self._site.get("search", asked), _Reply, name=self.name)
         found = (
             hit(title=each.title, url=each.url, snippet=each.content or "", published=each.published or "")

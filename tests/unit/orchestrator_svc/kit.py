@@ -26,6 +26,7 @@ from orchestrator_svc.toolbox import toolbox
 from orchestrator_svc.tools.places import gazetteer
 from orchestrator_svc.tools.reference import encyclopedia
 from orchestrator_svc.tools.tool import Output, Setting, Tool, ToolFailure
+from orchestrator_svc.tools.units import known_units
 from tests.unit.orchestrator_svc.egress.forms import PUBLIC
 from tests.unit.orchestrator_svc.library import ARTICLES, CITIES, COUNTRIES, STATES
 from tests.unit.orchestrator_svc.outside import Answer, Asked, Outside, outside, recorded
@@ -203,6 +204,7 @@ NAMES = names()
 @cache
 def standing_tools() -> dict[str, Tool[Any]]:
     """Each action, all configured; each run has a world of its own, so that any loop may run it."""
+    known_units()  # half a second, and much more on a busy machine: before any wait is bounded
     return {name: replace(tool, perform=_afresh(name)) for name, tool in asyncio.run(_read()).items()}
 
 
