@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, assert_never
 from chassis import telemetry
 from chassis.clock import Clock
 from orchestrator_svc.catalogue import Catalogue
-from orchestrator_svc.conversation import Placement, ToolCall
+from orchestrator_svc.conversation import ToolCall
 from orchestrator_svc.effects import (
     AwaitRecord,
     CallEntry,
@@ -49,8 +49,10 @@ from orchestrator_svc.inputs import (
 )
 from orchestrator_svc.material import Order, Purpose
 from orchestrator_svc.outbox import Outbox, Progress
+from orchestrator_svc.tools.tool import Effect as ToolEffect
 from orchestrator_svc.tools.tool import Setting, Tool, ToolFailure
 from orchestrator_svc.turn import Turn
+from orchestrator_svc.window import admitted
 
 log = telemetry.logger(__name__)
 
@@ -271,15 +273,15 @@ class Run:
         return Done(content=output.content, sources=output.sources)
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
-        """What the action may know: of the facts only those that it declares, and that may go where it asks."""
-        material = self._order.material
-        declared = [fact for fact in material.facts if fact.key in tool.context_keys]
-        kept = {fact.key for fact in declared if tool.leaves and fact.placement is Placement.LOCAL_ONLY}
+        """What the action may know: of the facts only those that it declares, and that may go where it goes."""
+        declared = [fact for fact in self._order.material.facts if fact.key in tool.context_keys]
+        material = admitted(self._order.material, local=tool.effect is ToolEffect.NONE)
+        given = {fact.key: fact.value_json for fact in declared if fact in material.facts}
         return Setting(
             now_us=self._clock.now_us(),
             manner=material.manner,
-            facts={fact.key: fact.value_json for fact in declared if fact.key not in kept},
-            withheld=frozenset(kept),
+            facts=given,
+            withheld=frozenset(fact.key for fact in declared) - given.keys(),
             progress=lambda message, fraction: self._tell(
                 ToolProgressed(call_id=call.call_id, message=message, fraction=fraction)
             ),

@@ -99,11 +99,6 @@ class Tool(Generic[A]):
         return not self.missing
 
     @property
-    def leaves(self) -> bool:
-        """Whether what it is given may leave the machine."""
-        return self.effect is not Effect.NONE
-
-    @property
     def schema(self) -> str:
         """The JSON schema (2020-12) of the arguments, an object schema, byte-stable."""
         return json.dumps(_schema(self.arguments), ensure_ascii=False, sort_keys=True, separators=(",", ":"))

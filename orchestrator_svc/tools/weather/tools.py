@@ -39,14 +39,14 @@ _Units = Annotated[
 class WeatherWanted(msgspec.Struct, forbid_unknown_fields=True):
     """Which weather to tell."""
 
-    place: _Place = ""
+    location: _Place = ""
     units: _Units = ""
 
 
 class ForecastWanted(msgspec.Struct, forbid_unknown_fields=True):
     """Which forecast to tell."""
 
-    place: _Place = ""
+    location: _Place = ""
     days: Annotated[int, msgspec.Meta(ge=1, le=10, description="Days, today first, 1 to 10")] = 3
     units: _Units = ""
 
@@ -62,7 +62,7 @@ class Forecaster:
 
     async def tell_now(self, wanted: WeatherWanted, setting: Setting) -> Output:
         """The weather now. Raises ToolFailure."""
-        spot = await located(wanted.place, setting, self._finders, field="place")
+        spot = await located(wanted.location, setting, self._finders, field="location")
         units = _units(wanted.units, setting)
         now, at = await self._now.get(
             (*_cell(spot), units), setting.now_us, lambda: self._weather.now(spot, units)
@@ -71,7 +71,7 @@ class Forecaster:
 
     async def tell_days(self, wanted: ForecastWanted, setting: Setting) -> Output:
         """The weather of the next days. Raises ToolFailure."""
-        spot = await located(wanted.place, setting, self._finders, field="place")
+        spot = await located(wanted.location, setting, self._finders, field="location")
         units = _units(wanted.units, setting)
         days, at = await self._days.get(
             (*_cell(spot), units, wanted.days),
@@ -107,7 +107,7 @@ def weather_tools(
             timeout=25.0,
             consents=("location",),
             context_keys=(HERE,),
-            examples=(Example(request="Is it cold in Oslo?", arguments={"place": "Oslo"}),),
+            examples=(Example(request="Is it cold in Oslo?", arguments={"location": "Oslo"}),),
             missing=missing,
         ),
         Tool(
@@ -121,7 +121,7 @@ def weather_tools(
             consents=("location",),
             context_keys=(HERE,),
             examples=(
-                Example(request="Will it rain in Rome tomorrow?", arguments={"place": "Rome", "days": 2}),
+                Example(request="Will it rain in Rome tomorrow?", arguments={"location": "Rome", "days": 2}),
             ),
             missing=missing,
         ),

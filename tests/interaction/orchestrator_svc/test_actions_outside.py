@@ -16,7 +16,7 @@ from tests.interaction.orchestrator_svc.room import kind, room, start
 from tests.interaction.orchestrator_svc.scripted_llm import Ask, Hang, Say, ScriptedLlm
 from tests.unit.orchestrator_svc.kit import kit
 
-WEATHER = Ask("a", "get_weather", '{"place": "Lisbon"}')
+WEATHER = Ask("a", "get_weather", '{"location": "Lisbon"}')
 
 
 async def soon(event: asyncio.Event, seconds: float = SOON.total_seconds()) -> None:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.requirement("TOOL-7")
 # Each action with arguments that reach its source, by every adapter: what turns off the others, or all of them.
 ARGUMENTS = {
     "web_search": '{"query": "moss"}',
-    "get_weather": '{"place": "38.7, -9.1"}',
-    "get_forecast": '{"place": "38.7, -9.1", "days": 2}',
+    "get_weather": '{"location": "38.7, -9.1"}',
+    "get_forecast": '{"location": "38.7, -9.1", "days": 2}',
     "location_search": '{"location": "38.7, -9.1", "type": "pharmacy"}',
     "get_directions": '{"origin": "38.7, -9.1", "destination": "41.1, -8.6"}',
     "fetch_page": '{"url": "https://example.org/news"}',

@@ -16,7 +16,7 @@ LISBON = '{"latitude": 38.7223, "longitude": -9.1393, "label": "Lisbon"}'
 
 async def test_the_weather_now_carries_everything_and_its_source() -> None:
     async with kit() as (tools, there):
-        answer = await ran(tools.get("get_weather"), '{"place": "38.7223, -9.1393"}')
+        answer = await ran(tools.get("get_weather"), '{"location": "38.7223, -9.1393"}')
     assert isinstance(answer, Output)
     assert answer.content == (
         "38.7223, -9.1393, 2027-01-15 08:00 (Europe/Lisbon): 14.3 °C, feels like 13.1 °C, light rain, "
@@ -34,14 +34,14 @@ async def test_the_weather_now_carries_everything_and_its_source() -> None:
 
 async def test_a_forecast_has_the_days_that_were_asked_for() -> None:
     async with kit() as (tools, there):
-        answer = await ran(tools.get("get_forecast"), '{"place": "38.7,-9.1", "days": 2}')
+        answer = await ran(tools.get("get_forecast"), '{"location": "38.7,-9.1", "days": 2}')
         assert isinstance(answer, Output)
         assert answer.content.splitlines()[1:3] == [
             "2027-01-15: light rain, 10.4 to 15.2 °C, precipitation 4.1 mm (88 % likely), wind up to 24.1 km/h",
             "2027-01-16: overcast, 9.9 to 16.8 °C, precipitation 0 mm, wind up to 14 km/h",
         ]
         assert there.asked[0].query["forecast_days"] == "2"
-        other = await ran(tools.get("get_forecast"), '{"place": "38.7,-9.1", "days": 7}')
+        other = await ran(tools.get("get_forecast"), '{"location": "38.7,-9.1", "days": 7}')
         assert isinstance(other, ToolFailure)  # the reply has two days: it is not stretched
         assert other.reason == "PROVIDER_GARBAGE"
 
@@ -50,7 +50,7 @@ async def test_a_forecast_has_the_days_that_were_asked_for() -> None:
 async def test_units_are_those_asked_for_or_those_the_person_prefers(arguments: str, units: str) -> None:
     async with kit() as (tools, there):
         answer = await ran(
-            tools.get("get_weather"), f'{{"place": "38.7,-9.1", {arguments}}}', manner=Manner(units=units)
+            tools.get("get_weather"), f'{{"location": "38.7,-9.1", {arguments}}}', manner=Manner(units=units)
         )
         assert isinstance(answer, Output)
         assert "°F" in answer.content
@@ -62,7 +62,7 @@ async def test_units_are_those_asked_for_or_those_the_person_prefers(arguments: 
 async def test_what_was_asked_a_moment_ago_is_not_asked_again() -> None:
     async with kit() as (tools, there):
         for units in ("metric", "metric", "imperial"):
-            await ran(tools.get("get_weather"), f'{{"place": "38.7,-9.1", "units": "{units}"}}')
+            await ran(tools.get("get_weather"), f'{{"location": "38.7,-9.1", "units": "{units}"}}')
         assert len(there.asked) == 2
 
 
@@ -73,10 +73,10 @@ async def test_an_empty_place_is_where_the_person_is() -> None:
         assert answer.content.startswith("Lisbon, ")
         nowhere = await ran(tools.get("get_weather"), "{}")
         assert isinstance(nowhere, ToolFailure)
-        assert nowhere.field == "place"
+        assert nowhere.field == "location"
         kept = await ran(tools.get("get_weather"), "{}", withheld=frozenset({HERE}))
         assert isinstance(kept, ToolFailure)
-        assert (kept.reason, kept.field) == ("ACTION_FORBIDDEN", "place")
+        assert (kept.reason, kept.field) == ("ACTION_FORBIDDEN", "location")
         assert len(there.asked) == 1
 
 
@@ -86,7 +86,7 @@ async def test_an_empty_place_is_where_the_person_is() -> None:
 )
 async def test_a_place_that_the_gazetteer_lacks_is_looked_up(place: str, shown: str) -> None:
     async with kit() as (tools, there):
-        answer = await ran(tools.get("get_weather"), f'{{"place": "{place}"}}')
+        answer = await ran(tools.get("get_weather"), f'{{"location": "{place}"}}')
         assert isinstance(answer, Output)
         assert answer.content.startswith(shown)
         assert there.asked[0].query["name"] == "Zarahemla"
@@ -95,9 +95,9 @@ async def test_a_place_that_the_gazetteer_lacks_is_looked_up(place: str, shown: 
 async def test_a_place_nobody_knows_names_the_field() -> None:
     async with kit() as (tools, there):
         there.answers["/geocoding/v1/search"] = Answer(body=b'{"generationtime_ms":0.3}')
-        answer = await ran(tools.get("get_weather"), '{"place": "Zarahemla"}')
+        answer = await ran(tools.get("get_weather"), '{"location": "Zarahemla"}')
         assert isinstance(answer, ToolFailure)
-        assert (answer.reason, answer.field) == ("ARGUMENTS_INVALID", "place")
+        assert (answer.reason, answer.field) == ("ARGUMENTS_INVALID", "location")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ async def test_a_refusal_says_whether_to_try_again(status: int, reason: str, ret
         there.answers["/weather/v1/forecast"] = Answer(
             status=status, body=recorded("open_meteo/now.json").body
         )
-        answer = await ran(tools.get("get_weather"), '{"place": "1,1"}')
+        answer = await ran(tools.get("get_weather"), '{"location": "1,1"}')
         assert isinstance(answer, ToolFailure)
         assert (answer.reason, answer.retryable) == (reason, retryable)
