@@ -168,8 +168,6 @@ async def _session_of(here: Client, messages: int) -> str:
     return session
 
 
-
-
 async def _rate(streams: int, act: Callable[[int], Awaitable[Timing]]) -> float:
     began = time.perf_counter()
     timings = await gather(streams, act)
