@@ -30,6 +30,7 @@ from context_svc.context_items import ContextItems
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
@@ -128,7 +129,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
-        orchestrator = OrchestratorPeer(channel, _budget(settings))
+        orchestrator = OrchestratorPeer(channel, _budget(settings), Grants(foundation.keys, clock))
         runs = Runs(
             database=database,
             claims=claims,
@@ -268,7 +269,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
     await database.migrate(MIGRATIONS)
-    feed = Feed(clock, revocations, keys.public)
+    feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)
     keys.publish(settings.keys_dir / "users.jwks")
     return Foundation(

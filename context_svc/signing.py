@@ -28,6 +28,7 @@ class Purpose(IntEnum):
 
     ACCESS_TOKEN = 1
     API_TOKEN = 2
+    GRANT = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,24 +54,32 @@ class AccessToken:
 
 
 class UserKeys:
-    """The signing keys in one folder (``<key id>.key``, 0600), those of API tokens in its folder ``api``.
+    """The signing keys in one folder (``<key id>.key``, 0600): those of API tokens in its folder ``api``, those of
+    grants in ``grants``.
 
-    The newest of each signs; all are trusted.
+    The newest of each signs; all are trusted. `public` are those that people's tokens are checked with.
     """
 
-    def __init__(self, signers: Sequence[Signer], api: Sequence[Signer]) -> None:
+    def __init__(self, signers: Sequence[Signer], api: Sequence[Signer], grants: Sequence[Signer]) -> None:
         self._signers = tuple(signers)
+        self._grants = tuple(grants)
         self._api = {each.key_id: each for each in api}
         self.public = (
             *(_public(each, Purpose.ACCESS_TOKEN) for each in signers),
             *(_public(each, Purpose.API_TOKEN) for each in api),
         )
+        self.announced = (*self.public, *(_public(each, Purpose.GRANT) for each in grants))
         self.trusted = KeySet([key.jwk for key in self.public])
 
     @classmethod
     def load_or_create(cls, folder: Path) -> UserKeys:
         """The keys of `folder` (made with mode 0700), at least one of each. Raises chassis.keys.KeyRefused."""
-        return cls(_load(folder), _load(folder / "api"))
+        return cls(_load(folder), _load(folder / "api"), _load(folder / "grants"))
+
+    @property
+    def grant_signer(self) -> Signer:
+        """The key that signs grants now. No token of a person is trusted under it."""
+        return self._grants[-1]
 
     @property
     def api_signer(self) -> Signer:

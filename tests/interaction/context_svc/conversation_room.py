@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
@@ -23,8 +25,10 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
+from chassis.tokens import Signer
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
+from context_svc.grants import Grants
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.messages import History
@@ -38,6 +42,7 @@ from context_svc.schema import MIGRATIONS
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
+from context_svc.signing import ISSUER, UserKeys
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec
@@ -210,7 +215,7 @@ async def room(
         journal = Journal(codec)
         claims = Claims(journal, owner or ids.uuid(), schedule_title)
         readers = Readers(database, clock, "epoch-1")
-        peer = OrchestratorPeer(turns_channel, BUDGET)
+        peer = OrchestratorPeer(turns_channel, BUDGET, Grants(grant_keys(), clock))
         runs = Runs(
             database=database,
             claims=claims,
@@ -283,6 +288,13 @@ async def room(
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
+
+
+@cache
+def grant_keys() -> UserKeys:
+    """Keys of this process alone."""
+    signers = [Signer(Ed25519PrivateKey.generate(), ids.uuid(), ISSUER) for _ in range(3)]
+    return UserKeys(signers[:1], signers[1:2], signers[2:])
 
 
 def caller() -> User:
