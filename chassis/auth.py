@@ -216,7 +216,7 @@ def _within_scopes(user: User, policy: Policy) -> User:
 
 def _leave(claims: Claims, kind: str) -> Grant:
     work, session = claims.all.get(kind), claims.all.get("sid", "")
-    if not isinstance(work, str) or not isinstance(session, str):
+    if not isinstance(work, str) or not work or not isinstance(session, str):
         raise GrantInvalid(f"not for a {kind}", metadata={"grant": "invalid"})
     return Grant(account=claims.subject, kind=kind, work=work, session=session)
 

@@ -67,6 +67,7 @@ class Stage:
 
     start: turn_pb2.StartTurn
     cancelled: asyncio.Event
+    renewed: asyncio.Queue[turn_pb2.Grants]
 
     def event(self, **event: object) -> turn_pb2.RunTurnResponse:
         return Turn(event=chat_pb2.ChatEvent(turn_id=self.start.turn_id, **event))  # type: ignore[arg-type]
@@ -123,12 +124,14 @@ class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
     ) -> AsyncIterator[turn_pb2.RunTurnResponse]:
         first = await anext(request_iterator)
         self.starts.append(first.start)
-        stage = Stage(start=first.start, cancelled=asyncio.Event())
+        stage = Stage(start=first.start, cancelled=asyncio.Event(), renewed=asyncio.Queue())
 
         async def hear() -> None:
             async for request in request_iterator:
                 if request.WhichOneof("frame") == "cancel":
                     stage.cancelled.set()
+                if request.WhichOneof("frame") == "grants":
+                    stage.renewed.put_nowait(request.grants)
 
         hearing = asyncio.create_task(hear())
         try:
