@@ -45,6 +45,7 @@ from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
+from context_svc.rotation import Rotation
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
@@ -263,7 +264,7 @@ async def open_app(
 async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
     for folder in (settings.data_dir, settings.keys_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = UserKeys.load_or_create(settings.keys_dir / "users")
+    keys = UserKeys(settings.keys_dir / "users", clock)
     secret = ServerSecret.load_or_create(settings.keys_dir / "context.secret")
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
@@ -271,12 +272,17 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
     await database.migrate(MIGRATIONS)
     feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)
-    keys.publish(settings.keys_dir / "users.jwks")
+    key_set = settings.keys_dir / "users.jwks"
+    rotation = Rotation(database=database, clock=clock, keys=keys, feed=feed, key_set=key_set)
+    await rotation.rotate()
+    keys.publish(key_set)
+    tasks = await stack.enter_async_context(Tasks())
+    tasks.spawn("rotate the signing keys", rotation.run())
     return Foundation(
         settings=settings,
         clock=clock,
         database=database,
-        tasks=await stack.enter_async_context(Tasks()),
+        tasks=tasks,
         mesh=await open_mesh(database),
         secret=secret,
         keys=keys,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 import grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
@@ -25,7 +26,6 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
-from chassis.tokens import Signer
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
 from context_svc.grants import Grants
@@ -42,7 +42,7 @@ from context_svc.schema import MIGRATIONS
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
-from context_svc.signing import ISSUER, UserKeys
+from context_svc.signing import UserKeys
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec
@@ -296,8 +296,8 @@ async def room(
 @cache
 def grant_keys() -> UserKeys:
     """Keys of this process alone."""
-    signers = [Signer(Ed25519PrivateKey.generate(), ids.uuid(), ISSUER) for _ in range(3)]
-    return UserKeys(signers[:1], signers[1:2], signers[2:])
+    with tempfile.TemporaryDirectory() as folder:
+        return UserKeys.load_or_create(Path(folder))
 
 
 def caller() -> User:
