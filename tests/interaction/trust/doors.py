@@ -1,0 +1,182 @@
+"""One call on each door, and what came of it in one form."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import grpc
+import httpx
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from tests.interaction.trust.contract import Rpc
+
+QUIET = 0.4  # seconds: a stream that was let in and says nothing
+_DETAILS = "grpc-status-details-bin"
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a client of any door learns. An empty reason is a good answer, whose bytes are `body`."""
+
+    reason: str = ""
+    code: int = 0
+    message: str = ""
+    fields: tuple[str, ...] = ()
+    retry_seconds: float | None = None
+    request_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    body: bytes = b""
+
+
+class Door(Protocol):
+    """A way in."""
+
+    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+        """Call a method. None: an empty message."""
+
+
+def told(status: Status) -> Outcome:
+    """The outcome that a status tells."""
+    info, bad, retry, request = ErrorInfo(), BadRequest(), RetryInfo(), RequestInfo()
+    for detail in status.details:
+        for message in (info, bad, retry, request):
+            detail.Unpack(message)
+    return Outcome(
+        reason=info.reason or "NONE",
+        code=status.code,
+        message=status.message,
+        fields=tuple(each.field for each in bad.field_violations),
+        retry_seconds=retry.retry_delay.ToTimedelta().total_seconds()
+        if retry.HasField("retry_delay")
+        else None,
+        request_id=request.request_id or info.metadata.get("request_id", ""),
+        metadata={key: value for key, value in info.metadata.items() if key != "request_id"},
+        body=status.SerializeToString(),
+    )
+
+
+class Native:
+    """gRPC, on a room's socket or through the edge."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+        """See `Door`."""
+        start: Any = self._channel.stream_stream(rpc.name)  # on the wire a unary call is the same
+        data = b"" if request is None else request.SerializeToString()
+        call = start(iter([data]), metadata=tuple(headers.items()))
+        found: list[bytes] = []
+        try:
+            async with asyncio.timeout(QUIET if rpc.streams else 10):
+                async for each in call:
+                    found.append(each)
+        except TimeoutError:
+            assert rpc.streams, f"{rpc} did not answer"
+        except grpc.aio.AioRpcError as error:
+            return _failed(error)
+        finally:
+            call.cancel()
+        return Outcome(body=b"".join(found))
+
+
+def _failed(error: grpc.aio.AioRpcError) -> Outcome:
+    found = dict((*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())))
+    details = found.get(_DETAILS)
+    if not isinstance(details, bytes):
+        return Outcome(reason="NONE", code=error.code().value[0], message=error.details() or "")
+    return told(Status.FromString(details))
+
+
+class Web:
+    """grpc-web, through the edge."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+        """See `Door`."""
+        data = b"" if request is None else request.SerializeToString()
+        framed = b"\0" + len(data).to_bytes(4, "big") + data
+        kind = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+        sent = {"content": framed, "headers": {**headers, **kind}}
+        answer, body = await _received(self._client, "POST", rpc.name, sent, patient=not rpc.streams)
+        trailers = dict(answer.headers)
+        while body:
+            flag, size = body[0], int.from_bytes(body[1:5], "big")
+            if flag & 0x80:
+                lines = body[5 : 5 + size].decode().split("\r\n")
+                trailers |= {
+                    key.lower(): value.strip() for key, _, value in (x.partition(":") for x in lines)
+                }
+            body = body[5 + size :]
+        code = int(trailers.get("grpc-status", "0"))
+        if not code:
+            return Outcome(body=answer_bytes(framed=b"", text=str(trailers)))
+        details = trailers.get(_DETAILS, "")
+        if not details:
+            return Outcome(reason="NONE", code=code, message=unquote(trailers.get("grpc-message", "")))
+        return told(Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4))))
+
+
+def answer_bytes(*, framed: bytes, text: str) -> bytes:
+    """What an answer holds, to look for words in."""
+    return framed + text.encode()
+
+
+class Json:
+    """JSON, through the edge."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+        """See `Door`."""
+        assert rpc.rule is not None
+        verb = str(rpc.rule.WhichOneof("pattern"))
+        values = {} if request is None else MessageToDict(request, preserving_proto_field_name=True)
+        path, used = _path(str(getattr(rpc.rule, verb)), values)
+        rest = {name: value for name, value in values.items() if name not in used}
+        sent: dict[str, Any] = {"headers": dict(headers)}
+        if rpc.rule.body == "*":
+            sent["json"] = rest
+        elif rpc.rule.body:
+            sent["json"] = rest.pop(rpc.rule.body, {})
+        if rpc.rule.body != "*":
+            sent["params"] = {
+                name: value for name, value in rest.items() if isinstance(value, (str, int, bool))
+            }
+        answer, body = await _received(self._client, verb.upper(), path, sent, patient=not rpc.streams)
+        if answer.status_code < 400:
+            return Outcome(body=body)
+        return told(ParseDict(httpx.Response(200, content=body).json(), Status()))
+
+
+def _path(template: str, values: Mapping[str, Any]) -> tuple[str, set[str]]:
+    used = set(re.findall(r"\{(\w+)[^}]*\}", template))
+    return re.sub(r"\{(\w+)[^}]*\}", lambda m: str(values.get(m.group(1), "x")), template), used
+
+
+async def _received(
+    client: httpx.AsyncClient, verb: str, path: str, sent: Mapping[str, Any], *, patient: bool
+) -> tuple[httpx.Response, bytes]:
+    """The answer and its bytes; of a stream what comes within a moment."""
+    body = bytearray()
+    async with client.stream(verb, path, **sent) as answer:
+        try:
+            async with asyncio.timeout(10 if patient else QUIET):
+                async for piece in answer.aiter_raw():
+                    body += piece
+        except TimeoutError:
+            assert not patient, f"{path} did not answer"
+    return answer, bytes(body)
