@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -75,7 +75,8 @@ class Native:
         """See `Door`."""
         start: Any = self._channel.stream_stream(rpc.name)  # on the wire a unary call is the same
         data = b"" if request is None else request.SerializeToString()
-        call = start(iter([data]), metadata=tuple(headers.items()))
+        frames = _kept_open(request) if rpc.talks and request is not None else iter([data])
+        call = start(frames, metadata=tuple(headers.items()))
         found: list[bytes] = []
         try:
             async with asyncio.timeout(QUIET if rpc.streams else 10):
@@ -88,6 +89,15 @@ class Native:
         finally:
             call.cancel()
         return Outcome(body=b"".join(found))
+
+
+async def _kept_open(request: Message) -> AsyncIterator[bytes]:
+    if "open" in request.DESCRIPTOR.fields_by_name:  # such a stream wants to be opened first
+        opening = type(request)()
+        opening.open.SetInParent()
+        yield opening.SerializeToString()
+    yield request.SerializeToString()
+    await asyncio.Event().wait()
 
 
 def _failed(error: grpc.aio.AioRpcError) -> Outcome:
