@@ -50,6 +50,7 @@ class Rpc:
     room: str
     policy: Policy
     streams: bool
+    sends: bool  # a stream of requests
     talks: bool  # both ways: its stream of requests stays open
     rule: HttpRule | None
 
@@ -90,6 +91,7 @@ def _rpcs() -> Iterator[Rpc]:
                     room=room,
                     policy=policy,
                     streams=method.client_streaming or method.server_streaming,
+                    sends=method.client_streaming,
                     talks=method.client_streaming and method.server_streaming,
                     rule=rule if rule.WhichOneof("pattern") else None,
                 )

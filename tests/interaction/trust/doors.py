@@ -6,7 +6,7 @@ import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -65,6 +65,13 @@ def told(status: Status) -> Outcome:
     )
 
 
+def _identified(status: Status, headers: Mapping[str, Any]) -> Outcome:
+    """The edge itself tells the request's id in a header, a room in the details too: both are the same."""
+    outcome, header = told(status), str(headers.get("x-request-id", ""))
+    assert outcome.request_id in ("", header) or not header
+    return replace(outcome, request_id=outcome.request_id or header)
+
+
 class Native:
     """gRPC, on a room's socket or through the edge."""
 
@@ -73,10 +80,14 @@ class Native:
 
     async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
         """See `Door`."""
-        start: Any = self._channel.stream_stream(rpc.name)  # on the wire a unary call is the same
         data = b"" if request is None else request.SerializeToString()
-        frames = _kept_open(request) if rpc.talks and request is not None else iter([data])
-        call = start(frames, metadata=tuple(headers.items()))
+        metadata = tuple(headers.items())
+        call: Any
+        if rpc.sends:
+            frames = _kept_open(request) if rpc.talks else _frames(request)
+            call = self._channel.stream_stream(rpc.name)(frames, metadata=metadata)
+        else:  # on the wire one answer is a stream of one
+            call = self._channel.unary_stream(rpc.name)(data, metadata=metadata)
         found: list[bytes] = []
         try:
             async with asyncio.timeout(QUIET if rpc.streams else 10):
@@ -91,7 +102,17 @@ class Native:
         return Outcome(body=b"".join(found))
 
 
-async def _kept_open(request: Message) -> AsyncIterator[bytes]:
+async def _frames(request: Message | None) -> AsyncIterator[bytes]:
+    if request is None:  # grpc.aio calls a write to a stream that was refused meanwhile a fault of its own
+        await asyncio.Event().wait()
+    else:
+        yield request.SerializeToString()
+
+
+async def _kept_open(request: Message | None) -> AsyncIterator[bytes]:
+    if request is None:
+        await asyncio.Event().wait()
+        return
     if "open" in request.DESCRIPTOR.fields_by_name:  # such a stream wants to be opened first
         opening = type(request)()
         opening.open.SetInParent()
@@ -105,7 +126,7 @@ def _failed(error: grpc.aio.AioRpcError) -> Outcome:
     details = found.get(_DETAILS)
     if not isinstance(details, bytes):
         return Outcome(reason="NONE", code=error.code().value[0], message=error.details() or "")
-    return told(Status.FromString(details))
+    return _identified(Status.FromString(details), found)
 
 
 class Web:
@@ -136,7 +157,8 @@ class Web:
         details = trailers.get(_DETAILS, "")
         if not details:
             return Outcome(reason="NONE", code=code, message=unquote(trailers.get("grpc-message", "")))
-        return told(Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4))))
+        status = Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4)))
+        return _identified(status, trailers)
 
 
 def answer_bytes(*, framed: bytes, text: str) -> bytes:
@@ -169,7 +191,7 @@ class Json:
         answer, body = await _received(self._client, verb.upper(), path, sent, patient=not rpc.streams)
         if answer.status_code < 400:
             return Outcome(body=body)
-        return told(ParseDict(httpx.Response(200, content=body).json(), Status()))
+        return _identified(ParseDict(httpx.Response(200, content=body).json(), Status()), answer.headers)
 
 
 def _path(template: str, values: Mapping[str, Any]) -> tuple[str, set[str]]:
@@ -185,7 +207,7 @@ async def _received(
     async with client.stream(verb, path, **sent) as answer:
         try:
             async with asyncio.timeout(10 if patient else QUIET):
-                async for piece in answer.aiter_raw():
+                async for piece in answer.aiter_bytes():
                     body += piece
         except TimeoutError:
             assert not patient, f"{path} did not answer"
