@@ -76,7 +76,7 @@ class Native:
     """gRPC, on a room's socket or through the edge."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel = channel
+        self._channel: Any = channel  # takes bytes, which its types do not know
 
     async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
         """See `Door`."""
@@ -114,7 +114,7 @@ async def _kept_open(request: Message | None) -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
         return
     if "open" in request.DESCRIPTOR.fields_by_name:  # such a stream wants to be opened first
-        opening = type(request)()
+        opening: Any = type(request)()
         opening.open.SetInParent()
         yield opening.SerializeToString()
     yield request.SerializeToString()
