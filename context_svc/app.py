@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from chassis import engines, ids, telemetry
+from chassis import certificates, engines, ids, telemetry
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
+from chassis.certificates import Certificates
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
 from chassis.dial import open_channel
@@ -99,6 +100,7 @@ class Foundation:
     feed: Feed
     pages: PageTokens
     room: RoomIdentity
+    certificates: Certificates | None
     health: Health
 
 
@@ -128,7 +130,11 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     claims = Claims(journal, ids.uuid(), schedule_title)
     async with open_channel(
-        settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
+        settings.orchestrator,
+        identity=foundation.room,
+        callee="orchestrator",
+        max_message=INTERNAL_MESSAGE,
+        certificates=foundation.certificates,
     ) as channel:
         orchestrator = OrchestratorPeer(channel, _budget(settings), Grants(foundation.keys, clock))
         runs = Runs(
@@ -290,6 +296,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
         feed=feed,
         pages=PageTokens(secret.key("page tokens")),
         room=_room_identity(settings.keys_dir, clock),
+        certificates=certificates.read(settings.tls_dir, ROOM),
         health=Health(access.SERVICES),
     )
 
@@ -368,6 +375,7 @@ async def _public(
         health=foundation.health,
         descriptors=DESCRIPTORS.read_bytes(),
         with_reflection=foundation.settings.with_reflection,
+        certificates=foundation.certificates,
         drain=drain,
     ) as server:
         yield server

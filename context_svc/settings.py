@@ -26,6 +26,11 @@ class ContextSettings(Settings):
     keys_dir: Path = Field(
         description="Folder of the keys: this room's, those that sign people's tokens, the rooms it trusts."
     )
+    tls_dir: Path | None = Field(
+        default=None,
+        description="Folder of the certificates between rooms (ca.pem, NAME.pem, NAME.key; `mesh up` makes them);"
+        " needed to serve or to dial at `host:port`.",
+    )
     database: str = Field(
         default="",
         description="Database URL, `sqlite:///path` or `postgresql://…`; empty: `context.db` in DATA_DIR.",

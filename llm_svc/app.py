@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from chassis import certificates
 from chassis.auth import Authenticator, Revocations, RoomIdentity, grant_verifier, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
@@ -72,6 +73,7 @@ async def app(
             boundary=boundary,
             health=health,
             max_message=INTERNAL_MESSAGE,
+            certificates=certificates.read(settings.tls_dir, ROOM),
         )
         yield await stack.enter_async_context(running)
 
@@ -159,7 +161,12 @@ async def _follow_feed(settings: Settings, clock: Clock, trust: Trust, stack: As
     issuer = room_issuer(ROOM)
     key = load_or_create_key(settings.keys_dir / f"{ROOM}.key")
     identity = RoomIdentity(ROOM, Signer(key, issuer, issuer), clock)
-    channel = open_channel(settings.context, identity=identity, callee="context")
+    channel = open_channel(
+        settings.context,
+        identity=identity,
+        callee="context",
+        certificates=certificates.read(settings.tls_dir, ROOM),
+    )
     await stack.enter_async_context(channel)
     tasks = await stack.enter_async_context(Tasks())
     feed = RevocationFeed(channel)

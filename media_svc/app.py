@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis import engines
+from chassis import certificates, engines
 from chassis.auth import Authenticator, Revocations, RoomIdentity, grant_verifier, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
@@ -54,6 +54,7 @@ async def app(settings: Settings, *, clock: Clock | None = None) -> AsyncIterato
             boundary=Boundary(policies=POLICIES, authenticator=authenticator, domain=DOMAIN, clock=clock),
             health=health,
             descriptors=DESCRIPTORS.read_bytes(),
+            certificates=certificates.read(settings.tls_dir, ROOM),
         )
         yield await stack.enter_async_context(running)
 
@@ -95,7 +96,12 @@ async def _identity(settings: Settings, clock: Clock, health: Health, stack: Asy
     key = load_or_create_key(settings.keys_dir / f"{ROOM}.key")
     identity = RoomIdentity(ROOM, Signer(key, room_issuer(ROOM), room_issuer(ROOM)), clock)
     channel = await stack.enter_async_context(
-        open_channel(settings.context, identity=identity, callee=peers.CALLEE)
+        open_channel(
+            settings.context,
+            identity=identity,
+            callee=peers.CALLEE,
+            certificates=certificates.read(settings.tls_dir, ROOM),
+        )
     )
     feed, trust = peers.RevocationFeed(channel), Trust(keys, revocations, clock, grants=grants)
     tasks = await stack.enter_async_context(Tasks())

@@ -24,6 +24,7 @@ from assistant.session.v1 import session_pb2
 from assistant.session.v1.session_pb2_grpc import SessionServiceStub
 from chassis import ids
 from chassis.auth import RoomIdentity, room_issuer
+from chassis.certificates import Certificates
 from chassis.clock import Clock, SystemClock
 from chassis.keys import load_or_create_key
 from chassis.status import from_rpc_error
@@ -35,7 +36,7 @@ from llm_svc.app import app as llm
 from llm_svc.settings import Settings as LlmSettings
 from media_svc.app import app as media
 from media_svc.settings import Settings as MediaSettings
-from mesh import keys
+from mesh import authority, keys
 from orchestrator_svc.app import app as orchestrator
 from orchestrator_svc.settings import Settings as OrchestratorSettings
 
@@ -189,15 +190,21 @@ async def running(
     sockets: Path,
     *,
     clock: Clock | None = None,
+    ports: Mapping[str, int] = {},
     context: Mapping[str, Any] = {},
     llm_options: Mapping[str, Any] = {},
 ) -> AsyncIterator[Mesh]:
     """The rooms serve, and llm_svc and media_svc have heard the feed."""
     clock = clock or SystemClock()
     where = {name: f"unix:{sockets}/{name}.sock" for name in (*ROOMS, "operator")}
+    where |= {name: f"localhost:{port}" for name, port in ports.items()}
+    tls = folder / "keys/tls"
     (folder / "keys").mkdir(mode=0o700, exist_ok=True)
     keys.ensure(folder / "keys")
     same: dict[str, Any] = {"keys_dir": folder / "keys"}
+    if ports:
+        authority.ensure(tls)
+        same["tls_dir"] = tls
     async with AsyncExitStack() as stack:
         settings = ContextSettings.model_validate(
             {
@@ -225,12 +232,20 @@ async def running(
         files = MediaSettings(**same, listen=where["media"], context=where["context"], data_dir=folder)
         await stack.enter_async_context(media(files, clock=clock))
         channels = {
-            name: await stack.enter_async_context(grpc.aio.insecure_channel(address, LOCAL))
+            name: await stack.enter_async_context(_channel(address, name, tls))
             for name, address in where.items()
         }
         mesh = Mesh(folder=folder, sockets=sockets, clock=clock, channels=channels)
         await _heard(mesh)
         yield mesh
+
+
+def _channel(address: str, callee: str, tls: Path) -> grpc.aio.Channel:
+    """As the edge dials a room."""
+    if address.startswith("unix:"):
+        return grpc.aio.insecure_channel(address, LOCAL)
+    shown = Certificates.read(tls, "envoy").for_channel()
+    return grpc.aio.secure_channel(address, shown, [*LOCAL, ("grpc.ssl_target_name_override", callee)])
 
 
 async def _heard(mesh: Mesh) -> None:
