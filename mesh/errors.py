@@ -13,7 +13,8 @@ MeshError
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
-└── UserUnknown          no account has this id or address
+├── UserUnknown          no account has this id or address
+└── SecretUnfit          a secret has no usable name or value, or there is none of that name
 """
 
 
@@ -81,3 +82,7 @@ class SignInNeeded(MeshError):
 
 class UserUnknown(MeshError):
     """No account has this id or address."""
+
+
+class SecretUnfit(MeshError):
+    """A secret's name or value cannot be kept, or there is no such secret."""
