@@ -39,7 +39,7 @@ from context_svc.journal import Journal
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
-from context_svc.passwords import Passwords
+from context_svc.passwords import Cost, Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
@@ -311,7 +311,8 @@ async def _identity(
         foundation.database,
         foundation.feed,
     )
-    passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
+    cost = Cost(memory_kib=settings.hashing_memory_kib, passes=settings.hashing_passes)
+    passwords = await stack.enter_async_context(Passwords(cost, threads=settings.hashing_threads))
     access_tokens = AccessTokens(foundation.keys, clock)
     sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
     guard = _guard(foundation, passwords)

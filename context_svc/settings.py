@@ -46,6 +46,15 @@ class ContextSettings(Settings):
         le=64,
         description="Passwords that are hashed at once; each takes 19 MiB and about 50 ms.",
     )
+    hashing_memory_kib: int = Field(
+        default=19 * 1024,
+        ge=8,
+        le=4 * 1024 * 1024,
+        description="Memory of one password hash, in KiB. Raised: each password is hashed anew at its next login.",
+    )
+    hashing_passes: int = Field(
+        default=2, ge=1, le=64, description="Passes over that memory; raising it works the same way."
+    )
     login_failures: int = Field(
         default=10,
         ge=1,
