@@ -21,6 +21,15 @@ from tests.interaction.trust.callers import Kind, bearer, kinds
 from tests.interaction.trust.contract import Rpc, rpcs
 from tests.interaction.trust.doors import Door, Json, Native, Outcome, Web
 from tests.interaction.trust.rooms import LOCAL, Mesh, Person, device, running
+from tests.interaction.trust.test_strangers import (
+    LISTS,
+    MAKES,
+    OF_ONESELF,
+    WORD,
+    asked,
+    belongings,
+    in_band,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -219,3 +228,22 @@ async def test_whatever_a_served_call_answers_to_an_empty_request_is_catalogued_
 def _path(rpc: Rpc) -> str:
     assert rpc.rule is not None
     return str(getattr(rpc.rule, str(rpc.rule.WhichOneof("pattern"))))
+
+
+@pytest.mark.requirement("ID-9")
+async def test_what_is_named_of_somebody_else_does_not_exist_on_any_door(here: House) -> None:
+    things = await belongings(here.mesh, here.anna)
+    bob = await here.mesh.register("bob@example.org")
+    headers = bearer(bob.tokens.access_token)
+    own = LISTS | OF_ONESELF | MAKES.keys()
+    compared = 0
+    for rpc in rpcs():
+        if not rpc.policy.served or rpc.policy.audience is not Audience.USER or rpc.sends or str(rpc) in own:
+            continue
+        for name, door in here.doors.items():
+            outcome = await door.ask(rpc, rpc.request(**asked(rpc, things)), headers)
+            assert WORD.encode() not in outcome.body, (rpc, name)
+            reason = outcome.reason or in_band(outcome)
+            assert reason.endswith("_NOT_FOUND"), (str(rpc), name, outcome)
+            compared += 1
+    assert compared >= 50

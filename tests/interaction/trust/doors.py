@@ -195,8 +195,15 @@ class Json:
 
 
 def _path(template: str, values: Mapping[str, Any]) -> tuple[str, set[str]]:
-    used = set(re.findall(r"\{(\w+)[^}]*\}", template))
-    return re.sub(r"\{(\w+)[^}]*\}", lambda m: str(values.get(m.group(1), "x")), template), used
+    """The path with its parts filled in, and the fields that need not come again."""
+
+    def part(match: re.Match[str]) -> str:
+        value: Any = values
+        for name in match.group(1).split("."):
+            value = value.get(name, "x") if isinstance(value, Mapping) else "x"
+        return str(value)
+
+    return re.sub(r"\{([\w.]+)[^}]*\}", part, template), set(re.findall(r"\{(\w+)[=}]", template))
 
 
 async def _received(
