@@ -6,15 +6,20 @@ MeshError
 ├── AlreadyRunning       another `mesh up` owns this data folder
 ├── PortTaken            something else listens on the public port
 ├── EdgeUnusable         Envoy or its configuration cannot be used
-├── ModelUnknown         no built-in model has this name
+├── ModelUnknown         no model that runs here has this name
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
+├── ModelInUse           the running mesh answers with the model that was to go
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
 ├── UserUnknown          no account has this id or address
+<<<<<<< HEAD
 └── SecretUnfit          a secret has no usable name or value, or there is none of that name
+=======
+└── ValueUnusable        a word on the command line cannot be used
+>>>>>>> main
 """
 
 
@@ -48,11 +53,15 @@ class EdgeUnusable(MeshError):
 
 
 class ModelUnknown(MeshError):
-    """No built-in model has this name."""
+    """No model that runs on this machine has this name, or it cannot be the name of one."""
 
 
 class ModelUnavailable(MeshError):
     """The weights could not be had, or what was had are not the pinned bytes."""
+
+
+class ModelInUse(MeshError):
+    """The running mesh answers with the model that was to go."""
 
 
 class NotEnoughRoom(MeshError):
@@ -84,5 +93,10 @@ class UserUnknown(MeshError):
     """No account has this id or address."""
 
 
+<<<<<<< HEAD
 class SecretUnfit(MeshError):
     """A secret's name or value cannot be kept, or there is no such secret."""
+=======
+class ValueUnusable(MeshError):
+    """A word on the command line cannot be used."""
+>>>>>>> main

@@ -99,6 +99,10 @@ def stuffed(rpc: Rpc, canaries: dict[str, str]) -> Message:
     return request
 
 
+def _is_googles(field: FieldDescriptor) -> bool:
+    return field.message_type is None or field.message_type.full_name.startswith("google.")
+
+
 def _stuff(message: Message, text: str, depth: int) -> None:
     for field in message.DESCRIPTOR.fields:
         oneof = field.containing_oneof
@@ -114,9 +118,7 @@ def _stuff(message: Message, text: str, depth: int) -> None:
                     getattr(message, field.name).append(value)
                 else:
                     setattr(message, field.name, value)
-            case FieldDescriptor.TYPE_MESSAGE if depth and not field.message_type.full_name.startswith(
-                "google."
-            ):
+            case FieldDescriptor.TYPE_MESSAGE if depth and not _is_googles(field):
                 inner = getattr(message, field.name)
                 _stuff(inner.add() if repeated else inner, text, depth - 1)
 
