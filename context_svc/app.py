@@ -30,11 +30,8 @@ from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
-<<<<<<< HEAD
-from context_svc.grants import Grants
-=======
 from context_svc.dossier import open_dossier
->>>>>>> main
+from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer

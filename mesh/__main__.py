@@ -8,11 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from rich.console import Console
 
 from chassis.clock import SystemClock
-<<<<<<< HEAD
-from mesh import account, secret, users
-=======
-from mesh import account, library, users
->>>>>>> main
+from mesh import account, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -107,7 +103,10 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.show(places, console))
 
 
-<<<<<<< HEAD
+async def _perform(work: Awaitable[int]) -> int:
+    return await work
+
+
 def _secret(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
     places = places_of(settings)
     match told.action:
@@ -117,10 +116,6 @@ def _secret(settings: MeshSettings, told: argparse.Namespace, console: Console) 
             return secret.remove(places, told.name, console)
         case _:
             return secret.names(places, console)
-=======
-async def _perform(work: Awaitable[int]) -> int:
-    return await work
->>>>>>> main
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -156,8 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
-<<<<<<< HEAD
-    _own(commands.add_parser("account", help="your own account, password and devices"))
+    _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
     _secrets(commands.add_parser("secret", help="keys of providers, kept encrypted"))
     return parser
 
@@ -168,9 +162,6 @@ def _secrets(parser: argparse.ArgumentParser) -> None:
     setting.add_argument("name", help="the setting it fills, such as LLM_OPENAI_KEY")
     actions.add_parser("list", help="list the names")
     actions.add_parser("remove", help="take one away").add_argument("name", help="its name")
-=======
-    _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
-    return parser
 
 
 def _local(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +173,6 @@ def _local(parser: argparse.ArgumentParser) -> None:
     pulling.add_argument("--sha256", default="", help="the SHA-256 its publisher names")
     actions.add_parser("use", help="let a model answer from the next start on").add_argument("name")
     actions.add_parser("remove", help="delete a model's weights").add_argument("name")
->>>>>>> main
 
 
 def _people(parser: argparse.ArgumentParser) -> None:

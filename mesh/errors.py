@@ -15,11 +15,8 @@ MeshError
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
 ├── UserUnknown          no account has this id or address
-<<<<<<< HEAD
-└── SecretUnfit          a secret has no usable name or value, or there is none of that name
-=======
+├── SecretUnfit          a secret has no usable name or value, or there is none of that name
 └── ValueUnusable        a word on the command line cannot be used
->>>>>>> main
 """
 
 
@@ -93,10 +90,9 @@ class UserUnknown(MeshError):
     """No account has this id or address."""
 
 
-<<<<<<< HEAD
 class SecretUnfit(MeshError):
     """A secret's name or value cannot be kept, or there is no such secret."""
-=======
+
+
 class ValueUnusable(MeshError):
     """A word on the command line cannot be used."""
->>>>>>> main

@@ -99,7 +99,7 @@ def stuffed(rpc: Rpc, canaries: dict[str, str]) -> Message:
     return request
 
 
-def _is_googles(field: FieldDescriptor) -> bool:
+def _is_googles(field: Any) -> bool:
     return field.message_type is None or field.message_type.full_name.startswith("google.")
 
 
