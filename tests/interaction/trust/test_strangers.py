@@ -78,6 +78,8 @@ def asked(rpc: Rpc, named: dict[str, Any]) -> dict[str, Any]:
             "device": identity_pb2.Device(id=named.get("device_id", ""), name="mine"),
             "update_mask": FieldMask(paths=["name"]),
         },
+        "RateMessage": {"rating": message_pb2.Rating(verdict=1)},
+        "ResolveSuggestion": {"suggestion_id": named.get("turn_id", ""), "resolution": 2},
         "CancelJob": {"job_id": named["turn_id"]},
     }
     common = {"request_id": ids.uuid(), "chunk": b"x", "page_size": 50, "keys": ["animal"]}
@@ -88,8 +90,17 @@ def item(value: str) -> context_pb2.ContextItemWrite:
     return context_pb2.ContextItemWrite(key="animal", value=Value(string_value=value))
 
 
-LISTS = {"ListSessions", "ListCapabilities", "ListJobs", "ListDevices", "ListApiTokens", "ListMedia"}
+LISTS = {
+    "ListSuggestions",
+    "ListSessions",
+    "ListCapabilities",
+    "ListJobs",
+    "ListDevices",
+    "ListApiTokens",
+    "ListMedia",
+}
 OF_ONESELF = {
+    "UpdatePreferences",
     "GetCurrentUser",
     "UpdateCurrentUser",
     "ChangePassword",
@@ -133,7 +144,7 @@ async def test_every_thing_that_a_request_can_name_is_tried(mesh: Mesh) -> None:
     """A field that names a thing of a person and is not filled above would leave a hole in the table."""
     filled = {
         "session_id", "turn_id", "message_id", "media_id", "upload_id", "device_id", "api_token_id", "job_id",
-        "request_id", "client_message_id", "leaf_id",
+        "request_id", "client_message_id", "leaf_id", "suggestion_id",
     }  # fmt: skip
     named = {
         field.name
