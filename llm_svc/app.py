@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis import certificates
+from chassis.auth import Authenticator, Revocations, RoomIdentity, grant_verifier, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.crossing import Authenticates
@@ -72,6 +73,7 @@ async def app(
             boundary=boundary,
             health=health,
             max_message=INTERNAL_MESSAGE,
+            certificates=certificates.read(settings.tls_dir, ROOM),
         )
         yield await stack.enter_async_context(running)
 
@@ -143,14 +145,15 @@ def _server(settings: Settings) -> OpenAIServer:
 
 async def _authenticator(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Authenticator:
     """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs."""
-    people, revocations = KeySet(), Revocations(clock)
-    await _follow_feed(settings, clock, Trust(people, revocations, clock), stack)
+    people, grants, revocations = KeySet(), KeySet(), Revocations(clock)
+    await _follow_feed(settings, clock, Trust(people, revocations, clock, grants=grants), stack)
     jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
     return Authenticator(
         Verifier(people, USERS_ISSUER, USERS_AUDIENCE, USER_TOKEN, clock),
         Verifier(KeySet(jwks), None, ROOM, ROOM_TOKEN, clock, session=False),
         revocations,
         clock,
+        grants=grant_verifier(grants, USERS_ISSUER, ROOM, clock),
     )
 
 
@@ -158,7 +161,12 @@ async def _follow_feed(settings: Settings, clock: Clock, trust: Trust, stack: As
     issuer = room_issuer(ROOM)
     key = load_or_create_key(settings.keys_dir / f"{ROOM}.key")
     identity = RoomIdentity(ROOM, Signer(key, issuer, issuer), clock)
-    channel = open_channel(settings.context, identity=identity, callee="context")
+    channel = open_channel(
+        settings.context,
+        identity=identity,
+        callee="context",
+        certificates=certificates.read(settings.tls_dir, ROOM),
+    )
     await stack.enter_async_context(channel)
     tasks = await stack.enter_async_context(Tasks())
     feed = RevocationFeed(channel)

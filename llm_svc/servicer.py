@@ -9,8 +9,9 @@ import grpc
 
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
+from chassis import call
 from chassis.errors import NotServed
-from llm_svc import wire
+from llm_svc import leave, wire
 from llm_svc.catalogue import Catalogue
 from llm_svc.steps import Runs
 
@@ -29,7 +30,8 @@ class GenerationServicer(rpc.GenerationServiceServicer):
     ) -> AsyncIterator[pb.GenerateResponse]:
         """The model steps of one turn."""
         frames = (wire.frame(message) async for message in request_iterator)
-        async with aclosing(self._runs.serve(frames)) as events:
+        allowed = leave.checked(frames, call.current().caller)
+        async with aclosing(self._runs.serve(allowed)) as events:
             async for event in events:
                 yield wire.response(event)
 

@@ -19,6 +19,11 @@ class Settings(_Settings):
     listen: str = Field(description="Where to serve: unix:/path or host:port.")
     data_dir: Path = Field(description="Folder of the mesh; the engine keeps its state in engine/ below it.")
     keys_dir: Path = Field(description="Folder of the rooms' keys; rooms.jwks holds the public ones.")
+    tls_dir: Path | None = Field(
+        default=None,
+        description="Folder of the certificates between rooms (ca.pem, NAME.pem, NAME.key; `mesh up` makes them);"
+        " needed to serve or to dial at `host:port`.",
+    )
     log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines.")
     context: str = Field(description="Address of context_svc, for the feed of revoked sign-ins.")
     default_model: str = Field(

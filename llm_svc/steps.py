@@ -43,10 +43,15 @@ SURELY_TOO_LONG = 3  # an estimate is never that far off; what is nearer the lim
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """Opens a run: the first step's request, and what it may cost at worst in micro-USD."""
+    """Opens a run: the first step's request, and what it may cost at worst in micro-USD.
+
+    `turn` and `account` say for whom it claims to be; empty: for nobody.
+    """
 
     request: Request
     max_cost: int | None = None
+    turn: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -96,6 +96,8 @@ def start(message: pb.StartGeneration) -> Start:
             session=message.prefix_key,
         ),
         max_cost=message.max_cost_micro_usd if message.HasField("max_cost_micro_usd") else None,
+        turn=message.turn_id,
+        account=message.cache_account_id,
     )
 
 
