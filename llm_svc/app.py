@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import assert_never
 
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
@@ -17,9 +18,11 @@ from chassis.dial import open_channel
 from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Server, serving
+from chassis.settings import environment
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from chassis.trust import Trust, follow
+from llm_svc import roster
 from llm_svc.access import POLICIES
 from llm_svc.catalogue import Catalogue
 from llm_svc.engine.assembly import built_in
@@ -28,10 +31,14 @@ from llm_svc.engine.process import Phase
 from llm_svc.peers import RevocationFeed
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
+from llm_svc.providers.anthropic import Anthropic
+from llm_svc.providers.chat_body import COMPATIBLE, OFFICIAL
+from llm_svc.providers.cohere import Cohere
 from llm_svc.providers.openai import OpenAI
-from llm_svc.providers.openai import Server as OpenAIServer
-from llm_svc.providers.provider import Model, Provider
+from llm_svc.providers.provider import Provider
 from llm_svc.providers.scripted import Scripted
+from llm_svc.roster import Wire
+from llm_svc.servers import Configured, configured
 from llm_svc.servicer import SERVICE, GenerationServicer
 from llm_svc.settings import Settings
 from llm_svc.steps import Runs
@@ -85,9 +92,8 @@ async def _providers(
     if settings.script:
         path = script.DEFAULT_SCRIPT if settings.script.lower() == "true" else Path(settings.script)
         providers.append(Scripted(script.load(path), clock))
-    if settings.openai_base_url:
-        providers.append(OpenAI(_server(settings)))
-    return providers
+    servers = configured(settings, roster.read(settings.data_dir), environment())
+    return [*providers, *map(_remote, servers)]
 
 
 async def _built_in(
@@ -123,22 +129,18 @@ def _engine_socket(settings: Settings, stack: AsyncExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-"))) / "engine.sock"
 
 
-def _server(settings: Settings) -> OpenAIServer:
-    names = [name.strip() for name in settings.openai_models.split(",") if name.strip()]
-    models = tuple(
-        Model(
-            id=name,
-            display_name=name,
-            provider="openai",
-            context_tokens=settings.openai_context_tokens,
-            output_tokens=settings.openai_output_tokens,
-            vision=settings.openai_vision,
-            local=settings.openai_local,
-        )
-        for name in names
-    )
-    key = settings.openai_key.get_secret_value()
-    return OpenAIServer(name="openai", base_url=settings.openai_base_url, models=models, key=key)
+def _remote(each: Configured) -> Provider:
+    match each.wire:
+        case Wire.ANTHROPIC:
+            return Anthropic(each.server)
+        case Wire.COHERE:
+            return Cohere(each.server)
+        case Wire.OPENAI:
+            return OpenAI(each.server, OFFICIAL if each.official else COMPATIBLE)
+        case Wire.PYDANTIC_AI:
+            raise NotImplementedError
+        case _:
+            assert_never(each.wire)
 
 
 async def _authenticator(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Authenticator:

@@ -20,7 +20,8 @@ from llm_svc.errors import (
 )
 from llm_svc.generation import Delta, TextDelta
 from llm_svc.providers import script
-from llm_svc.providers.openai import OpenAI, Server
+from llm_svc.providers.connection import Server
+from llm_svc.providers.openai import OpenAI
 from tests.contracts.chat_server import ChatServer, Fault, sse
 from tests.unit.llm_svc.windows import asking, user
 
