@@ -18,7 +18,6 @@ POLICIES: Policies = {
         audience=Audience.ROOM,
         deadline=timedelta(minutes=15),
         callers=_AGENT,
-        served=False,
     ),
     f"{_SERVICE}/CountTokens": Policy(audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=_AGENT),
     f"{_SERVICE}/ListModels": Policy(audience=Audience.USER, deadline=_READ, callers=_AGENT, scope=ANY_SCOPE),

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import assert_never
 
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis.auth import Authenticator, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.crossing import Authenticates
@@ -24,10 +24,12 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from chassis.trust import Trust, follow
 from llm_svc import roster
 from llm_svc.access import POLICIES
+from llm_svc.attempts import Attempts
 from llm_svc.catalogue import Catalogue
 from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import Phase
+from llm_svc.errors import RosterInvalid
 from llm_svc.peers import RevocationFeed
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
@@ -37,6 +39,7 @@ from llm_svc.providers.cohere import Cohere
 from llm_svc.providers.openai import OpenAI
 from llm_svc.providers.provider import Provider
 from llm_svc.providers.scripted import Scripted
+from llm_svc.response_cache import Forgetful, ResponseCache
 from llm_svc.roster import Wire
 from llm_svc.servers import Configured, configured
 from llm_svc.servicer import SERVICE, GenerationServicer
@@ -47,6 +50,7 @@ ROOM = "llm"
 DOMAIN = "assistant.mesh"
 USERS_ISSUER = "assistant.mesh"
 USERS_AUDIENCE = "mesh"
+PROVIDER = "provider"  # provider/<name> serves while that provider is asked
 ENGINE = "engine"  # the health name that serves once the built-in model is loaded and warm
 
 
@@ -62,13 +66,16 @@ async def app(
     health = Health((SERVICE, ENGINE))
     async with AsyncExitStack() as stack:
         providers = await _providers(settings, clock, health, stack)
-        default = settings.default_model or (settings.model_name if settings.model_file else "")
-        catalogue = Catalogue(providers, default=default)
+        attempts = Attempts(clock, lambda name, asked: health.set(f"{PROVIDER}/{name}", asked))
+        catalogue = await _catalogue(settings, providers, attempts)
         stack.push_async_callback(catalogue.close)
-        servicer = GenerationServicer(Runs(catalogue, clock), catalogue)
+        for provider in providers:
+            health.set(f"{PROVIDER}/{provider.name}", True)
+        cache = ResponseCache(clock, max_bytes=settings.response_cache_mib << 20)
+        servicer = GenerationServicer(Runs(catalogue, clock, attempts=attempts, cache=cache), catalogue)
         boundary = Boundary(
             policies=POLICIES,
-            authenticator=authenticator or await _authenticator(settings, clock, stack),
+            authenticator=authenticator or await _authenticator(settings, clock, cache, stack),
             domain=DOMAIN,
             clock=clock,
         )
@@ -81,6 +88,20 @@ async def app(
             max_message=INTERNAL_MESSAGE,
         )
         yield await stack.enter_async_context(running)
+
+
+async def _catalogue(settings: Settings, providers: Sequence[Provider], attempts: Attempts) -> Catalogue:
+    """The models of the providers. Raises RosterInvalid for a fallback that none of them has."""
+    default = settings.default_model or (settings.model_name if settings.model_file else "")
+    catalogue = Catalogue(
+        providers,
+        default=default,
+        fallbacks=roster.names(settings.fallback_models),
+        is_failing=attempts.is_failing,
+    )
+    if unknown := await catalogue.unknown_fallbacks():
+        raise RosterInvalid(f"LLM_FALLBACK_MODELS names {list(unknown)}, which no provider has")
+    return catalogue
 
 
 async def _providers(
@@ -143,9 +164,14 @@ def _remote(each: Configured) -> Provider:
             assert_never(each.wire)
 
 
-async def _authenticator(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Authenticator:
-    """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs."""
-    people, revocations = KeySet(), Revocations(clock)
+async def _authenticator(
+    settings: Settings, clock: Clock, cache: ResponseCache, stack: AsyncExitStack
+) -> Authenticator:
+    """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs.
+
+    The answers kept for an account go when the feed names it.
+    """
+    people, revocations = KeySet(), Forgetful(clock, cache.forget)
     await _follow_feed(settings, clock, Trust(people, revocations, clock), stack)
     jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
     return Authenticator(

@@ -9,8 +9,8 @@ import grpc
 
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
-from chassis.errors import NotServed
 from llm_svc import wire
+from llm_svc.batches import Batches
 from llm_svc.catalogue import Catalogue
 from llm_svc.steps import Runs
 
@@ -22,6 +22,7 @@ class GenerationServicer(rpc.GenerationServiceServicer):
 
     def __init__(self, runs: Runs, catalogue: Catalogue) -> None:
         self._runs = runs
+        self._batches = Batches(runs)
         self._catalogue = catalogue
 
     async def Generate(
@@ -36,8 +37,8 @@ class GenerationServicer(rpc.GenerationServiceServicer):
     async def BatchGenerate(
         self, request: pb.BatchGenerateRequest, context: object
     ) -> pb.BatchGenerateResponse:
-        """Not served yet; the boundary refuses it before this is reached."""
-        raise NotServed
+        """Several one-step requests."""
+        return wire.batch(await self._batches.run([wire.start(each) for each in request.requests]))
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
         """The tokens of a window."""

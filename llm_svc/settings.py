@@ -79,3 +79,9 @@ class Settings(_Settings):
         default="",
         description="Models asked in this order when one that nobody chose fails before its first token; empty: none.",
     )
+    response_cache_mib: int = Field(
+        default=16,
+        ge=0,
+        le=1024,
+        description="Memory for answers kept an hour at most, for accounts that asked for it; 0: none are kept.",
+    )
