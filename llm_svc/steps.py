@@ -56,7 +56,7 @@ class Runs:
         self._catalogue = catalogue
         self._clock = clock
         self._attempts = attempts or Attempts(clock)
-        self._cache = cache or ResponseCache(clock, max_bytes=0)
+        self._cache = ResponseCache(clock, max_bytes=0) if cache is None else cache
 
     async def serve(self, frames: AsyncIterator[Frame]) -> AsyncGenerator[Event, None]:
         """What one run tells, from its Start to the end of its last step.

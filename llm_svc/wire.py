@@ -13,6 +13,7 @@ from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
 from chassis.errors import ServiceError
+from llm_svc import schemas
 from llm_svc.batches import Outcome
 from llm_svc.errors import FrameUnexpected
 from llm_svc.events import Event, Started, StepDone, StepFailed
@@ -86,7 +87,9 @@ def frame(message: pb.GenerateRequest) -> Frame:
 
 
 def start(message: pb.StartGeneration) -> Start:
-    """The opening of a run."""
+    """The opening of a run. Raises InvalidRequest for a schema that is none."""
+    if message.parameters.HasField("json_schema"):
+        schemas.require_schema("start.parameters.json_schema", message.parameters.json_schema)
     return Start(
         request=Request(
             model=message.model,
@@ -125,15 +128,14 @@ def window(message: pb.Window) -> tuple[Message, ...]:
 
 
 def tools(messages: Iterable[pb.ToolSpec]) -> tuple[Tool, ...]:
-    """The tools on offer; no schema means any object."""
-    return tuple(
-        Tool(
-            name=spec.name,
-            description=spec.description,
-            schema=spec.parameters_json_schema or '{"type":"object"}',
-        )
-        for spec in messages
-    )
+    """The tools on offer; no schema means any object. Raises InvalidRequest for one that is no object."""
+    return tuple(_tool(spec, place) for place, spec in enumerate(messages))
+
+
+def _tool(spec: pb.ToolSpec, place: int) -> Tool:
+    schema = spec.parameters_json_schema or '{"type":"object"}'
+    schemas.require_object(f"tools[{place}].parameters_json_schema", schema)
+    return Tool(name=spec.name, description=spec.description, schema=schema)
 
 
 def _message(message: pb.WindowMessage) -> Message:

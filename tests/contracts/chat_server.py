@@ -26,6 +26,7 @@ class Fault:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     raw: tuple[bytes, ...] = ()
+    pause: float = 0.0
     silent: bool = False
 
 
@@ -47,6 +48,15 @@ class ChatServer:
         server = await asyncio.start_unix_server(self._connection, socket)
         try:
             yield
+        finally:
+            server.close()
+
+    @asynccontextmanager
+    async def on_a_port(self) -> AsyncIterator[str]:
+        """Serve on a free port of this machine; the address up to the port."""
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
 
@@ -94,6 +104,8 @@ class ChatServer:
         if fault.raw:
             for piece in fault.raw:
                 await chunk(writer, piece)
+                if fault.pause:
+                    await asyncio.sleep(fault.pause)
             raise ConnectionAbortedError
         await self.stream(body, writer)
         writer.write(b"0\r\n\r\n")
