@@ -36,6 +36,7 @@ from llm_svc.providers import script
 from llm_svc.providers.anthropic import Anthropic
 from llm_svc.providers.chat_body import COMPATIBLE, OFFICIAL
 from llm_svc.providers.cohere import Cohere
+from llm_svc.providers.long_tail import LongTail
 from llm_svc.providers.openai import OpenAI
 from llm_svc.providers.provider import Provider
 from llm_svc.providers.scripted import Scripted
@@ -159,7 +160,7 @@ def _remote(each: Configured) -> Provider:
         case Wire.OPENAI:
             return OpenAI(each.server, OFFICIAL if each.official else COMPATIBLE)
         case Wire.PYDANTIC_AI:
-            raise NotImplementedError
+            return LongTail(each.server)
         case _:
             assert_never(each.wire)
 

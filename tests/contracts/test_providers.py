@@ -16,12 +16,14 @@ from llm_svc.providers import script
 from llm_svc.providers.anthropic import Anthropic
 from llm_svc.providers.cohere import Cohere
 from llm_svc.providers.connection import Server
+from llm_svc.providers.long_tail import LongTail
 from llm_svc.providers.openai import OpenAI
 from llm_svc.providers.provider import Model, Provider
 from llm_svc.providers.scripted import Scripted
 from tests.contracts.anthropic_server import AnthropicServer
 from tests.contracts.chat_server import ChatServer
 from tests.contracts.cohere_server import CohereServer
+from tests.contracts.long_tail_model import function_model
 from tests.contracts.provider import ProviderContract, Subject
 from tests.weights import weights
 
@@ -71,6 +73,14 @@ class TestCohere(ProviderContract):
     async def subject(self) -> AsyncIterator[Subject]:
         async with served(CohereServer(SCRIPT), Cohere) as subject:
             yield subject
+
+
+@pytest.mark.requirement("LLM-1")
+class TestLongTail(ProviderContract):
+    @pytest.fixture
+    def subject(self) -> Subject:
+        server = Server(name="fake", base_url="", models=(MODEL,))
+        return Subject(provider=LongTail(server, {"fake-1": function_model(SCRIPT)}), model="fake-1")
 
 
 @pytest.mark.slow
