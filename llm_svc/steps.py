@@ -70,8 +70,8 @@ class Runs:
         start = replace(start, request=bounded(start.request, choice.model))
         require_able(start.request, choice.model)
         if (kept := self._cache.find(start, choice.model.id)) is not None:
-            for event in _again(choice, kept):
-                yield event
+            for told in _again(choice, kept):
+                yield told
             return
         pricing.require_affordable(start.request, choice.model, start.max_cost)
         substitutes = await self._substitutes(start, choice)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any
 
 import httpx
 import msgspec
@@ -12,7 +13,7 @@ from pydantic_ai import messages as pai
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.models import Model, ModelRequestParameters, infer_model
 from pydantic_ai.output import OutputObjectDefinition
-from pydantic_ai.providers import infer_provider, infer_provider_class
+from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage
@@ -85,9 +86,16 @@ def opened(name: str, key: str) -> Model:
     try:
         if not key:
             return infer_model(name, infer_provider)
-        return infer_model(name, lambda provider: infer_provider_class(provider)(api_key=key))
+        return infer_model(name, lambda provider: _keyed(provider, key))
     except (theirs.UserError, ImportError, TypeError, ValueError) as wrong:
         raise ProviderRefused(f"{type(wrong).__name__} when opening a model") from None
+
+
+def _keyed(name: str, key: str) -> Provider[Any]:
+    kind: Callable[..., Provider[Any]] = infer_provider_class(
+        name
+    )  # each takes more than the base class says
+    return kind(api_key=key)
 
 
 async def deltas(model: Model, request: Request, silence: float) -> AsyncGenerator[Delta, None]:
@@ -127,11 +135,7 @@ def _failure(failure: Exception) -> ServiceError:
     ):
         return refusal(failure.status_code, b"")
     ours = next(ours for known, ours in _FAILURES if isinstance(failure, known))
-    wait = getattr(failure, "retry_after", None)
-    seconds = wait if isinstance(wait, int | float) and wait >= 0 else None
-    return ours(
-        type(failure).__name__, retry_after=timedelta(seconds=seconds) if seconds is not None else None
-    )
+    return ours(type(failure).__name__)
 
 
 def _delta(event: object) -> Iterator[TextDelta | ReasoningDelta]:

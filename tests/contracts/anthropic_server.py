@@ -75,7 +75,12 @@ class _Blocks:
                 yield self._delta({"type": "thinking_delta", "thinking": text})
             case Ask(name=name, arguments=arguments):
                 yield from self.closed()
-                opened = {"type": "tool_use", "id": f"toolu_{self._index + 2}", "name": name, "input": {}}
+                opened: dict[str, object] = {
+                    "type": "tool_use",
+                    "id": f"toolu_{self._index + 2}",
+                    "name": name,
+                    "input": {},
+                }
                 yield from self._into("tool_use", opened)
                 yield self._delta({"type": "input_json_delta", "partial_json": ""})
                 for at in range(0, len(arguments), 5):

@@ -78,9 +78,9 @@ def wire(body: object) -> Any:
     return json.loads(msgspec.json.encode(body))
 
 
-def checked(annotation: object, value: Any) -> Any:
+def checked(annotation: Any, value: Any) -> Any:
     """The value as the SDK's own type reads it, every lazy part of it read too."""
-    adapter = TypeAdapter(annotation)  # must outlive the lazy parts
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)  # must outlive the lazy parts
     return _read(adapter.validate_python(value))
 
 
@@ -206,7 +206,7 @@ def test_coheres_sdk_reads_our_recordings_as_we_do(path: Path) -> None:
     ):
         kinds.append(event.type)
         if event.type == "content-delta":
-            words += event.delta.message.content.text or ""
+            words += event.dict()["delta"]["message"]["content"].get("text") or ""
     assert kinds[-1] == "message-end"
     if path.stem != "error":
         assert text(replay("cohere", path.stem)) == words

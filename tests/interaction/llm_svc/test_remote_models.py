@@ -260,7 +260,11 @@ async def test_a_key_is_in_no_log_no_answer_and_no_error(
         window = start("hi").start.window
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.CountTokens(pb.CountTokensRequest(model="claude-sonnet-5-5", window=window))
-        told += [str(refused.value), refused.value.debug_error_string(), str(from_rpc_error(refused.value))]
+        told += [
+            str(refused.value),
+            str(refused.value.debug_error_string()),
+            str(from_rpc_error(refused.value)),
+        ]
     assert server.authorizations == [f"Bearer {CANARY}"] * 2
     lines = [telemetry.scrub(record.getMessage()) + str(record.__dict__) for record in caplog.records]
     assert "canary" not in "".join(told + lines)

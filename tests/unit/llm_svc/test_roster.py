@@ -46,7 +46,7 @@ def test_without_a_key_there_is_no_remote_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["openai", "anthropic", "cohere"])
 def test_a_key_brings_the_known_models_with_their_prices(tmp_path: Path, name: str) -> None:
-    (one,) = servers(tmp_path, **{f"{name}_key": "sk"})
+    (one,) = servers(tmp_path, {}, **{f"{name}_key": "sk"})
     assert (one.server.name, one.server.key, one.official) == (name, "sk", True)
     assert one.server.base_url.startswith("https://")
     assert one.server.models
@@ -61,7 +61,7 @@ def test_a_key_brings_the_known_models_with_their_prices(tmp_path: Path, name: s
 @pytest.mark.parametrize("name", ["openai", "anthropic", "cohere"])
 def test_the_key_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "key").write_text("sk-of-a-file\nand a note\n")
-    (one,) = servers(tmp_path, **{f"{name}_key_file": tmp_path / "key"})
+    (one,) = servers(tmp_path, {}, **{f"{name}_key_file": tmp_path / "key"})
     assert one.server.key == "sk-of-a-file"
 
 

@@ -61,12 +61,9 @@ async def run(
 
 
 def start(*parts: Part | str, **more: object) -> Start:
-    placement = more.pop("placement", Placement.ANY)
-    parameters = more.pop("parameters", Parameters())
-    request = replace(
-        asking(user(*(parts or ("hi",))), model="first"), placement=placement, tools=(CALCULATE,)
-    )
-    return Start(request=replace(request, parameters=parameters), **more)  # type: ignore[arg-type]
+    asked = asking(user(*(parts or ("hi",))), model="first", tools=(CALCULATE,))
+    facts = {name: more.pop(name) for name in ("placement", "parameters") if name in more}
+    return Start(request=replace(asked, **facts), **more)  # type: ignore[arg-type]
 
 
 def started(events: list[Event]) -> Started:
