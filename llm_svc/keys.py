@@ -1,4 +1,7 @@
-"""Provider keys: out of a setting, a file, or the environment. Never shown, never logged."""
+"""Provider keys: out of a setting, a file, or the environment. Never shown, never logged.
+
+The one place that reads them: keys of an encrypted secrets file come in here.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from llm_svc.errors import RosterInvalid
 _MOST_BYTES = 16 * 1024
 
 
-def key(given: SecretStr, file: Path | None) -> str:
-    """The key itself: the setting's, else the file's first line; empty when neither is set."""
-    return given.get_secret_value() or (_read(file) if file is not None else "")
+def key(given: SecretStr, file: Path | None, folder: Path) -> str:
+    """The key itself: the setting's, else the file's first line, relative to the data folder; else empty."""
+    return given.get_secret_value() or (_read(folder / file) if file is not None else "")
 
 
 def server_key(name: str, file: str, environment: Mapping[str, str], folder: Path) -> str:

@@ -33,19 +33,19 @@ def configured(settings: Settings, roster: Roster, environment: Mapping[str, str
 
 
 def _anthropic(settings: Settings, roster: Roster) -> Configured | None:
-    key = keys.key(settings.anthropic_key, settings.anthropic_key_file)
+    key = keys.key(settings.anthropic_key, settings.anthropic_key_file, settings.data_dir)
     wanted, url = names(settings.anthropic_models), settings.anthropic_base_url
     return _standing(Wire.ANTHROPIC, key, url, wanted, roster) if key or url else None
 
 
 def _cohere(settings: Settings, roster: Roster) -> Configured | None:
-    key = keys.key(settings.cohere_key, settings.cohere_key_file)
+    key = keys.key(settings.cohere_key, settings.cohere_key_file, settings.data_dir)
     wanted, url = names(settings.cohere_models), settings.cohere_base_url
     return _standing(Wire.COHERE, key, url, wanted, roster) if key or url else None
 
 
 def _openai(settings: Settings, roster: Roster) -> Configured | None:
-    key = keys.key(settings.openai_key, settings.openai_key_file)
+    key = keys.key(settings.openai_key, settings.openai_key_file, settings.data_dir)
     wanted, url = names(settings.openai_models), settings.openai_base_url
     if not url:
         return _standing(Wire.OPENAI, key, url, wanted, roster) if key else None

@@ -40,7 +40,9 @@ class Settings(_Settings):
     )
 
     anthropic_key: SecretStr = Field(default=SecretStr(""), description="Key of Anthropic; empty: not asked.")
-    anthropic_key_file: Path | None = Field(default=None, description="File whose first line is that key.")
+    anthropic_key_file: Path | None = Field(
+        default=None, description="File whose first line is it, relative to the data folder."
+    )
     anthropic_models: str = Field(
         default="", description="Its models on offer, separated by commas; empty: all that are known."
     )
@@ -49,7 +51,9 @@ class Settings(_Settings):
     )
 
     cohere_key: SecretStr = Field(default=SecretStr(""), description="Key of Cohere; empty: not asked.")
-    cohere_key_file: Path | None = Field(default=None, description="File whose first line is that key.")
+    cohere_key_file: Path | None = Field(
+        default=None, description="File whose first line is it, relative to the data folder."
+    )
     cohere_models: str = Field(
         default="", description="Its models on offer, separated by commas; empty: all that are known."
     )
@@ -60,7 +64,9 @@ class Settings(_Settings):
     openai_key: SecretStr = Field(
         default=SecretStr(""), description="Key of OpenAI, or of the server at LLM_OPENAI_BASE_URL."
     )
-    openai_key_file: Path | None = Field(default=None, description="File whose first line is that key.")
+    openai_key_file: Path | None = Field(
+        default=None, description="File whose first line is it, relative to the data folder."
+    )
     openai_base_url: str = Field(
         default="",
         description="An OpenAI-compatible server, up to and with /v1; empty: OpenAI, if there is a key.",
