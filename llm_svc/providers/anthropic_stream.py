@@ -80,6 +80,11 @@ class Decoder:
         self._size = 0
         self.done = False
 
+    @property
+    def progress(self) -> int:
+        """Grows with each word, and with each fragment of a call."""
+        return self._size + self._calls.size
+
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas these bytes complete, in order; none after ``done``."""
         deltas: list[Delta] = []

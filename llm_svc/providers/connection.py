@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -55,6 +55,10 @@ class EventDecoder(Protocol):
     """The bytes of one answer, without I/O."""
 
     done: bool
+
+    @property
+    def progress(self) -> int:
+        """Grows with each word, and with each fragment of a call."""
 
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas these bytes complete, in order; none after ``done``."""
@@ -107,15 +111,24 @@ async def deltas(
     patience: float = PATIENCE_SECONDS,
 ) -> AsyncGenerator[Delta, None]:
     """POST a request and give the deltas of its answer; the response is closed with the generator."""
+    clock = asyncio.get_running_loop()
+    began = heard = clock.time()
+    size = said = 0
     async with _posted(connections, path, asked) as response:
         body = response.aiter_bytes()
-        async with aclosing(_patient(body, patience)) as pieces:
-            async for data, heard in pieces:
-                for delta in decoder.feed(data):
-                    heard()
-                    yield delta
-                if decoder.done:
-                    break
+        async for data in body:
+            size += len(data)
+            if size > MAX_BODY_BYTES:
+                raise ProviderGarbage
+            now = clock.time()
+            if now - heard > patience or now - began > STEP_SECONDS:
+                raise ProviderTimeout
+            for delta in decoder.feed(data):
+                yield delta
+            if decoder.progress > said:
+                heard, said = clock.time(), decoder.progress
+            if decoder.done:
+                break
         for delta in decoder.end():
             yield delta
         await _read_out(body)
@@ -125,38 +138,6 @@ async def answer(connections: httpx.AsyncClient, path: str, asked: bytes) -> byt
     """POST a request and give its whole answer, which is short."""
     async with _posted(connections, path, asked) as response:
         return await _short_body(response)
-
-
-async def _patient(
-    body: AsyncIterator[bytes], patience: float
-) -> AsyncGenerator[tuple[bytes, _Deadline], None]:
-    """Pieces of the body, each with the way to say that it held a word. Raises ProviderTimeout without one."""
-    deadline, size = _Deadline(patience), 0
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline.at):
-                data = await anext(body, None)
-        except TimeoutError as slow:
-            raise ProviderTimeout from slow
-        if data is None:
-            return
-        size += len(data)
-        if size > MAX_BODY_BYTES:
-            raise ProviderGarbage
-        yield data, deadline
-
-
-class _Deadline:
-    """When the next word must have come, on the loop's clock."""
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time() + STEP_SECONDS
-        self()
-
-    def __call__(self) -> None:
-        self.at = min(self._loop.time() + self._patience, self._last)
 
 
 @asynccontextmanager

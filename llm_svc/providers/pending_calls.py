@@ -18,11 +18,15 @@ class _Pending:
 
 
 class PendingCalls:
-    """Fragments in, whole calls out. Raises ProviderGarbage for too many, too long and nameless ones."""
+    """Fragments in, whole calls out. Raises ProviderGarbage for too many, too long and nameless ones.
+
+    ``size`` is how many characters of arguments came.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._pending: dict[int, _Pending] = {}
+        self.size = 0
 
     def __bool__(self) -> bool:
         return bool(self._pending)
@@ -37,6 +41,7 @@ class PendingCalls:
         if arguments:
             pending.arguments.append(arguments)
             pending.size += len(arguments)
+            self.size += len(arguments)
         if pending.size > MAX_ARGUMENT_CHARS:
             raise ProviderGarbage
 
