@@ -42,8 +42,7 @@ class GenerationServicer(rpc.GenerationServiceServicer):
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
         """The tokens of a window."""
-        choice = await self._catalogue.resolve(request.model)
-        return wire.counted(await choice.provider.count(wire.count_request(request)))
+        return wire.counted(await self._runs.count(wire.count_request(request)))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
         """The models, the default one first."""

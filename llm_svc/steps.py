@@ -29,9 +29,11 @@ from llm_svc.generation import (
     Part,
     ReasoningDelta,
     ReasoningPart,
+    Request,
     Role,
     TextDelta,
     TextPart,
+    TokenCount,
     ToolCall,
     Usage,
 )
@@ -85,6 +87,11 @@ class Runs:
             await running
         if run.answer is not None:
             self._cache.keep(start, choice.model.id, run.answer)
+
+    async def count(self, request: Request) -> TokenCount:
+        """The tokens of a window, as its model counts them. Raises what `Catalogue.resolve` and the provider do."""
+        choice = await self._catalogue.resolve(request.model, request.placement)
+        return await choice.provider.count(replace(request, model=choice.native))
 
     async def _substitutes(self, start: Start, choice: Choice) -> list[Choice]:
         """The models that may answer if that one fails before its first token: none for one that was chosen."""

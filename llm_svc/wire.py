@@ -118,7 +118,12 @@ def results(message: pb.ToolResults) -> Results:
 
 def count_request(message: pb.CountTokensRequest) -> Request:
     """What shall be counted."""
-    return Request(model=message.model, messages=window(message.window), tools=tools(message.tools))
+    return Request(
+        model=message.model,
+        messages=window(message.window),
+        tools=tools(message.tools),
+        placement=_placement(message.placement),
+    )
 
 
 def window(message: pb.Window) -> tuple[Message, ...]:

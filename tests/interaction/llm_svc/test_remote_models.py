@@ -236,6 +236,12 @@ async def test_tokens_are_counted_by_the_provider_that_can(tmp_path: Path) -> No
     async with server.on_a_port() as url, room(tmp_path, anthropic_base_url=f"{url}/v1") as stub:
         window = start("hello there").start.window
         counted = await stub.CountTokens(pb.CountTokensRequest(model="claude-sonnet-5-5", window=window))
+        local = pb.CountTokensRequest(
+            model="claude-sonnet-5-5", window=window, placement=message_pb2.PLACEMENT_LOCAL_ONLY
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.CountTokens(local)
+    assert reason_of(refused.value) == "PLACEMENT_REFUSED"
     assert not counted.estimated
     assert counted.tokens > 0
     assert server.paths == ["/v1/messages/count_tokens"]
