@@ -68,7 +68,11 @@ class EventDecoder(Protocol):
 
 
 def pool(server: Server) -> httpx.AsyncClient:
-    """A pool that follows no redirect, reads no environment, and speaks HTTP/2 where the server does."""
+    """A pool that follows no redirect, reads no environment and keeps its connections.
+
+    It speaks HTTP/1.1, where closing an answer closes its connection. Over HTTP/2 httpcore leaves the stream of a
+    closed answer open (measured): the provider would go on writing, and charging, to the end.
+    """
     return client(
         server.base_url,
         key=server.key,
@@ -95,9 +99,7 @@ def client(
         base_url=base_url,
         headers={**(headers or {}), **({"authorization": f"Bearer {key}"} if key else {})},
         timeout=httpx.Timeout(silence, connect=CONNECT_SECONDS),
-        transport=httpx.AsyncHTTPTransport(
-            uds=uds, http2=base_url.startswith("https"), verify=verify, limits=limits
-        ),
+        transport=httpx.AsyncHTTPTransport(uds=uds, verify=verify, limits=limits),
         trust_env=False,
     )
 

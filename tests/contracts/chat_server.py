@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,11 +53,11 @@ class ChatServer:
             server.close()
 
     @asynccontextmanager
-    async def on_a_port(self) -> AsyncIterator[str]:
+    async def on_a_port(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         """Serve on a free port of this machine; the address up to the port."""
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=tls)
         try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
 
@@ -74,7 +75,7 @@ class ChatServer:
                     await writer.drain()
                     continue
                 await self._answer(body, writer)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ssl.SSLError):
             pass
         except (ConnectionError, BrokenPipeError):
             self.gone.set()
