@@ -226,29 +226,22 @@ class _Run:
 
     async def _ask(self, said: Said) -> None:
         """Ask the model, then, while nothing was said, those that may take its place."""
-        failure = await self._relay(said)
-        if failure is None:
-            return
-        first, failed = failure, self._choice
-        for substitute in () if self._started else self._choices[1:]:
-            log.warning(
-                "a model failed and another takes its place",
-                model=self._choice.model.id,
-                reason=failure.reason,
-                substitute=substitute.model.id,
-            )
-            self._choice = substitute
-            next_failure = await self._relay(said)
-            if next_failure is None:
+        failures: list[ServiceError] = []
+        for choice in (self._choice,) if self._started else self._choices:
+            self._choice = choice
+            failure = await self._relay(said)
+            if failure is None:
                 return
-            failure = next_failure
+            failures.append(failure)
             if self._started:
                 break
-        if not self._started:
-            self._choice, failure = failed, first
-        await self._start()
+            log.warning("a model failed before its first token", model=choice.model.id, reason=failure.reason)
+        if not self._started:  # none of them spoke: it is the model's own failure that is told
+            self._choice = self._choices[0]
+            await self._start()
+            failures = failures[:1]
         usage = said.usage(self._request)
-        await self._line.say(StepFailed(error=failure, usage=usage, cost=self._cost(usage)))
+        await self._line.say(StepFailed(error=failures[-1], usage=usage, cost=self._cost(usage)))
 
     async def _relay(self, said: Said) -> ServiceError | None:
         """One model's step. What it failed with, if it did."""

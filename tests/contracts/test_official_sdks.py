@@ -35,7 +35,7 @@ from llm_svc.generation import (
 )
 from llm_svc.providers import anthropic_body, chat_body, cohere_body
 from tests.unit.llm_svc.test_recordings import RECORDINGS, replay, text, thought
-from tests.unit.llm_svc.windows import CALCULATE, WEATHER, asking, assistant, said, user
+from tests.unit.llm_svc.windows import CALCULATE, WEATHER, answered, asking, assistant, called, said, user
 
 pytestmark = pytest.mark.requirement("LLM-1")
 SIGNED = msgspec.json.encode(anthropic_body.Thought(signature="c2lnbmVk"))
@@ -143,6 +143,12 @@ def test_a_thought_that_is_not_anthropics_stays_at_home(of: str, state: bytes) -
     asked = asking(user("hi"), assistant(ReasoningPart("hm", state), "Hello."), user("?"))
     blocks = wire(anthropic_body.body(asked, model="m", output_tokens=9))["messages"][1]["content"]
     assert [block["type"] for block in blocks] == ["text"], of
+
+
+def test_results_stand_before_what_a_person_said_meanwhile() -> None:
+    asked = asking(user("hi"), called(id="c1"), user("hurry"), answered(id="c1"))
+    turns = wire(anthropic_body.body(asked, model="m", output_tokens=9))["messages"]
+    assert [block["type"] for block in turns[2]["content"]] == ["tool_result", "text"]
 
 
 def recorded(provider: str) -> list[Path]:
