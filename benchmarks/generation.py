@@ -79,7 +79,7 @@ async def rows(port: int) -> list[Row]:
     """Every row of llm_svc alone."""
     async with room(port) as here:
         await gather(20, lambda _: here.turn("20 tokens"))  # connections and code are warm
-        return [await _first_token(here, port), *await _streams(here, port)]
+        return [await _first_token(here, port), await _at_speed(here), *await _streams(here)]
 
 
 async def _first_token(here: Room, port: int, turns: int = 100) -> Row:
@@ -99,31 +99,43 @@ async def _first_token(here: Room, port: int, turns: int = 100) -> Row:
     )
 
 
-async def _streams(here: Room, port: int, streams: int = 100, tokens: int = 200) -> list[Row]:
+async def _at_speed(here: Room, streams: int = 8, tokens: int = 5000) -> Row:
+    """A provider that is not the limit: a read holds many chunks, and so does a frame."""
+    used, began = here.cpu_seconds(), time.perf_counter()
+    timings = await gather(streams, lambda _: here.turn(f"{tokens} tokens"))
+    seconds, used = time.perf_counter() - began, here.cpu_seconds() - used
+    chunks = sum(timing.tokens for timing in timings)
+    return _processor_time(f"{streams} streams at full speed", used, chunks, seconds)
+
+
+def _processor_time(how: str, used: float, chunks: int, seconds: float) -> Row:
+    micro = used / chunks * 1e6
+    return Row(
+        name=f"processor time of llm_svc for a relayed chunk, {how}",
+        value=micro,
+        unit="µs",
+        target="≤ 40 µs",
+        met=micro <= 40,
+        detail=f"{chunks} chunks in {seconds:.1f} s, {used:.2f} s of processor time",
+    )
+
+
+async def _streams(here: Room, streams: int = 100, tokens: int = 200) -> list[Row]:
     """100 streams, 20 ms between tokens: nearly every token is a chunk of its own."""
     words = f"{tokens} tokens, 20 ms apart"
     used, began = here.cpu_seconds(), time.perf_counter()
     timings = await gather(streams, lambda _: here.turn(words))
     seconds, used = time.perf_counter() - began, here.cpu_seconds() - used
     chunks = sum(timing.tokens for timing in timings)
-    micro = used / chunks * 1e6
     rate = chunks / seconds
-    detail = f"{chunks} tokens in {seconds:.1f} s, {used:.2f} s of processor time in llm_svc"
     return [
-        Row(
-            name="processor time of llm_svc for a relayed chunk",
-            value=micro,
-            unit="µs",
-            target="≤ 40 µs",
-            met=micro <= 40,
-            detail=detail,
-        ),
+        _processor_time(f"{streams} streams, 20 ms apart", used, chunks, seconds),
         Row(
             name=f"deltas relayed by llm_svc, {streams} streams",
             value=rate,
             unit="1/s",
             target="≥ 4500 1/s",
             met=rate >= 4500,
-            detail=detail,
+            detail=f"{chunks} chunks in {seconds:.1f} s; 5000 1/s were sent",
         ),
     ]
