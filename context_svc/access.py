@@ -87,7 +87,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "ImportAnswer": _later(_USER),
         "RateMessage": _later(_USER),
         "ClearMessages": _later(_USER),
-        "GetTurnReceipt": _later(_USER),
+        "GetTurnReceipt": _USER,
     },
     "assistant.agent.v1.AgentService": {
         "ListCapabilities": _USER,

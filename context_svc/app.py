@@ -34,6 +34,7 @@ from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.ledger import Ledger, Purses
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
@@ -42,6 +43,7 @@ from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.receipts import Receipts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
@@ -124,7 +126,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     journal = Journal(codec)
     turns = Turns(journal, codec)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid(), schedule_title)
+    claims = Claims(journal, ids.uuid(), schedule_title, _ledger(settings))
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -162,7 +164,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=readers.close_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages))
+        chat = ChatServicer(conversations, History(database, foundation.pages), Receipts(database))
         titles = Titles(
             database=database,
             clock=clock,
@@ -232,6 +234,12 @@ async def _expire(items: ContextItems, clock: Clock) -> None:
             log.warning("context could not be swept", error=error)
         rounds += 1
         await clock.sleep(EXPIRY_ROUND)
+
+
+def _ledger(settings: ContextSettings) -> Ledger:
+    return Ledger(
+        day_limit=settings.daily_cost_micro_usd or None, run_limit=settings.turn_cost_micro_usd or None
+    )
 
 
 def _budget(settings: ContextSettings) -> Budget:
@@ -318,6 +326,7 @@ async def _identity(
         feed=feed,
         gate=gate,
         clock=clock,
+        purses=Purses(database, clock, _ledger(settings)),
     )
     listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
     board = StatusBoard(

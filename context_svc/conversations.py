@@ -109,12 +109,15 @@ class Conversations:
         """Store a message, durable on return, or find its turn; a new one is claimed in the same commit when
         its session is free. `reader` follows the session from there on. Raises what `Turns.accept` raises.
         """
+        began = self._clock.monotonic()
         place = self._schedule.place(submission.session_id, submission.account_id)
         try:
             accepted, material = await self._once(submission, reader, wanted=place is not None)
         except BaseException:
             self._schedule.give_back(place)
             raise
+        if not accepted.joined:
+            self._runs.arrivals.note(accepted.turn_id, self._clock.monotonic() - began)
         self._schedule.start(place, material)
         if not accepted.joined:
             self._schedule.wake(submission.session_id, submission.account_id)

@@ -30,10 +30,11 @@ class OrchestratorPeer:
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
         """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
+        request = wire.start(material, self._budget)
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
             try:
                 async with asyncio.timeout(CONNECT):
-                    await stream.write(wire.start(material, self._budget))
+                    await stream.write(request)
                     await stream.wait_for_connection()
             except TimeoutError as error:
                 raise PeerUnavailable("orchestrator_svc does not answer") from error
@@ -41,7 +42,7 @@ class OrchestratorPeer:
                 raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
             except asyncio.InvalidStateError as error:
                 raise PeerUnavailable("orchestrator_svc refused the turn") from error
-            yield OrchestratorTurn(stream)
+            yield OrchestratorTurn(stream, wire.context_keys(request))
 
     async def actions(self, account_id: str) -> list[agent_pb2.Action]:
         """Everything that turns of this account can use, by name. Raises PeerUnavailable."""
@@ -58,9 +59,12 @@ class OrchestratorTurn:
     """One turn that runs there."""
 
     def __init__(
-        self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
+        self,
+        stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse],
+        context_keys: tuple[str, ...],
     ) -> None:
         self._stream = stream
+        self.context_keys = context_keys
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""

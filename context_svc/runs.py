@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol, TypeAlias, assert_never
 
@@ -22,6 +22,7 @@ from context_svc.claims import Answer, Claim, ClaimLost, Claims, Ending
 from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
 from context_svc.messages import Branch, branch
+from context_svc.receipts import Arrivals, ReceiptCodec, Tally
 from context_svc.turn_log import TurnLog
 from context_svc.turns import TurnState
 
@@ -66,6 +67,7 @@ class Over:
     explanation: str = ""
     retryable: bool = False
     stage: int = 0
+    retry_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ class Material:
 
 
 class TurnStream(Protocol):
-    """A turn that runs in orchestrator_svc."""
+    """A turn that runs in orchestrator_svc. `context_keys` names what of its context it was given."""
+
+    context_keys: tuple[str, ...]
 
     def frames(self) -> AsyncIterator[Frame]:
         """What it makes, ending with Over. Raises PeerLost when the room breaks off."""
@@ -118,8 +122,8 @@ class Orchestrator(Protocol):
         """Open a turn; leaving the block stops whatever still runs of it."""
 
 
-class RunCodec(Protocol):
-    """Writes what a run puts into the log."""
+class RunCodec(ReceiptCodec, Protocol):
+    """Writes what a run puts into the log and into its receipt."""
 
     def text_delta(self, text: str) -> bytes:
         """A serialised TextDelta; ReasoningDelta has the same form."""
@@ -171,6 +175,7 @@ class Runs:
         self._publish = publish
         self._clock = clock
         self._running: dict[str, _Running] = {}
+        self.arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -192,6 +197,9 @@ class Runs:
             await self._perform(material, running)
         except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
+            await self._database.write(
+                claim.account_id, lambda: self._claims.ledger.settle(claim.turn_id, None)
+            )
         except StoreUnavailable as error:
             log.error("a turn could not be stored", error=error, turn=claim.turn_id)
             return False
@@ -215,7 +223,7 @@ class Runs:
         with suppress(ClaimLost, SessionNotFound):  # another replica was faster
             await self._database.write(
                 claim.session_id,
-                lambda: self._claims.end(claim, (), self._ending(claim, over, "", b""), now_us),
+                lambda: self._claims.end(claim, (), self._ending(claim, over, "", None), now_us),
                 committed=self._publish,
             )
 
@@ -229,17 +237,19 @@ class Runs:
             publish=self._publish,
             delta_payload=self._codec.text_delta,
         )
-        receipt: list[bytes] = []
+        tally = Tally(
+            earlier=claim.receipt, accept=self.arrivals.take(claim.turn_id), began=self._clock.monotonic()
+        )
         async with Tasks() as tasks:
             writing = tasks.spawn("write a turn", pen.write())
-            telling = tasks.spawn("run a turn", self._stream(material, running, pen, receipt))
+            telling = tasks.spawn("run a turn", self._stream(material, running, pen, tally))
             await asyncio.wait({writing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()  # it ends early only by a fault
             over = self._outcome(telling, running, pen)
             pen.close()
             await writing
-        await pen.end(self._ending(claim, over, running.device_id, b"".join(receipt)))
+        await pen.end(self._ending(claim, over, running.device_id, tally))
 
     def _outcome(self, telling: asyncio.Task[Over], running: _Running, pen: TurnLog) -> Over:
         error = telling.exception()
@@ -253,9 +263,7 @@ class Runs:
             case _:
                 return self._broken(running, pen, "INTERNAL", "Something went wrong.")
 
-    async def _stream(
-        self, material: Material, running: _Running, pen: TurnLog, receipt: list[bytes]
-    ) -> Over:
+    async def _stream(self, material: Material, running: _Running, pen: TurnLog, tally: Tally) -> Over:
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(SILENCE) as patience,
@@ -263,25 +271,39 @@ class Runs:
             Tasks() as tasks,
         ):
             tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
+            tally.context_keys = stream.context_keys
             async for frame in stream.frames():
                 if not running.stop.is_set():
                     patience.reschedule(loop.time() + SILENCE)
                 if isinstance(frame, Over):
                     return frame
-                self._note(material.claim, frame, pen, receipt)
+                self._note(material.claim, frame, pen, tally)
+                if isinstance(frame, ReceiptEntry):
+                    await self._note_cost(material.claim, frame)
                 await pen.room()
         return self._broken(running, pen, "PEER_UNAVAILABLE", "The assistant broke off.")
 
-    def _note(self, claim: Claim, frame: Frame, pen: TurnLog, receipt: list[bytes]) -> None:
+    async def _note_cost(self, claim: Claim, entry: ReceiptEntry) -> None:
+        """Keep what a step did cost as soon as it is known, so that a kill forgets at most one."""
+        spent = self._codec.step_spent(entry.data)
+        if spent.cost:
+            await self._database.write(
+                claim.account_id, lambda: self._claims.ledger.note(claim.turn_id, spent)
+            )
+
+    def _note(self, claim: Claim, frame: Frame, pen: TurnLog, tally: Tally) -> None:
         match frame:
             case TextDelta(text):
+                tally.token(self._clock.monotonic())
                 pen.add_delta(Kind.TEXT_DELTA, text)
             case ReasoningDelta(text):
                 pen.add_delta(Kind.REASONING_DELTA, text)
             case Happened(kind, payload):
+                if kind is Kind.TURN_STARTED:
+                    tally.started = payload
                 pen.add(Draft(kind=kind, turn_id=claim.turn_id, payload=constant(payload)))
             case ReceiptEntry(data):
-                receipt.append(data)
+                tally.entries.append(data)
             case Alive() | Over():
                 pass
             case _:
@@ -300,8 +322,12 @@ class Runs:
             retryable=True,
         )
 
-    def _ending(self, claim: Claim, over: Over, device_id: str, receipt: bytes) -> Ending:
+    def _ending(self, claim: Claim, over: Over, device_id: str, tally: Tally | None) -> Ending:
+        """The end of a run; without a tally nobody knows what it used beyond what was noted on the way."""
         partial = over.state is not TurnState.FINISHED
+        over = _explained(claim, over)
+        receipt = self._codec.receipt(tally, over.usage) if tally else claim.receipt
+        before, after = self._codec.spent(claim.receipt), self._codec.spent(receipt)
 
         def answer(sequence: int, time_us: int) -> bytes:
             if not over.message:
@@ -317,6 +343,7 @@ class Runs:
             answer=Answer(preview=over.text[:PREVIEW], data=answer) if over.message else None,
             reason=over.reason,
             receipt=receipt,
+            spent=after.beyond(before) if tally else None,
         )
 
     def _last_event(self, over: Over, answer: Payload, device_id: str) -> tuple[Kind, Payload]:
@@ -330,6 +357,14 @@ class Runs:
                 )
             case _:
                 return Kind.TURN_FAILED, lambda s, t: codec.turn_failed(over, answer(s, t))
+
+
+def _explained(claim: Claim, over: Over) -> Over:
+    """A run that was stopped because the day's money is used up says so, and until when."""
+    if over.reason != "COST_LIMIT" or not claim.allowance.of_the_day:
+        return over
+    spent = "Today's limit of money is reached. Models on the machines of this mesh cost nothing."
+    return replace(over, explanation=spent, retry_us=claim.allowance.retry_us)
 
 
 def constant(payload: bytes) -> Payload:

@@ -2,6 +2,7 @@
 
 from prompt_toolkit import PromptSession
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mesh import answer
@@ -13,6 +14,7 @@ HELP = """\
 /model [NAME]   the models there are, or answer with this one from now on
 /sessions [N]   your sessions, or go on with number N
 /new            begin a new session
+/receipt        what the last answer used, cost and sent out
 /help           this
 /quit           leave (Ctrl-D does too); Ctrl-C stops an answer"""
 
@@ -62,6 +64,8 @@ class Dialogue:
             case "new":
                 self._talk.session = None
                 self._console.print("A new session begins with your next message.")
+            case "receipt":
+                await self._receipt()
             case "help":
                 self._console.print(HELP, markup=False, highlight=False)
             case _:
@@ -80,6 +84,15 @@ class Dialogue:
         for number, line in enumerate(found, 1):
             table.add_row(str(number), line.updated, line.title)
         self._console.print(table if found else "No sessions yet.")
+
+    async def _receipt(self) -> None:
+        if not (self._talk.session and self._talk.turn):
+            self._console.print("Nothing was answered here yet.")
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for line in (await self._conversation.receipt(self._talk.session, self._talk.turn)).lines:
+            table.add_row(*map(escape, line))
+        self._console.print(table)
 
     async def _approve(self) -> bool:
         return (await self._typed.prompt_async("  allow it? [y/N] ")).strip().lower() in ("y", "yes")

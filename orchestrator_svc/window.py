@@ -25,6 +25,7 @@ from orchestrator_svc.conversation import (
     ToolCall,
     ToolResult,
     Trust,
+    message_bytes,
     said,
     strictest,
 )
@@ -46,6 +47,11 @@ class Window:
 
     system: str
     messages: tuple[Message, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its text."""
+        return len(self.system.encode()) + sum(map(message_bytes, self.messages))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

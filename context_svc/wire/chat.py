@@ -41,6 +41,7 @@ from context_svc.session_rows import Session
 from context_svc.sessions import Listed
 from context_svc.snapshots import Cursor, Snapshot
 from context_svc.turns import BusyPolicy, Submission, TurnState
+from context_svc.wire.receipts import ReceiptForm
 from context_svc.wire.session import open_turn
 from context_svc.wire.session import session as session_message
 
@@ -214,7 +215,7 @@ def text_of(parts: Sequence[message_pb2.Part]) -> str:
     return "\n".join(part.text for part in parts if part.WhichOneof("content") == "text")
 
 
-class ChatCodec:
+class ChatCodec(ReceiptForm):
     """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
 
     def __init__(self, log_epoch: str) -> None:
@@ -313,6 +314,7 @@ class ChatCodec:
             message=over.explanation,
             retryable=over.retryable,
             stage=over.stage,  # type: ignore[arg-type]
+            retry_time=None if over.retry_us is None else _time(over.retry_us),
         )
         return failed.SerializeToString() + _present(
             (chat_pb2.TurnFailed.PARTIAL_FIELD_NUMBER, partial),

@@ -47,9 +47,14 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
             material=_material(material, settings),
             options=options,
             models=list(_models(options, settings)),
-            budget=_budget(budget),
+            budget=_budget(budget, claim.allowance.most),
         )
     )
+
+
+def context_keys(request: turn_pb2.RunTurnRequest) -> tuple[str, ...]:
+    """What of its context a turn is given by the frame that opens it."""
+    return tuple(fact.key for fact in request.start.material.facts)
 
 
 def frames(response: turn_pb2.RunTurnResponse) -> Iterator[Frame]:
@@ -138,12 +143,13 @@ def _models(
         yield turn_pb2.ModelPreference(model=settings.model, source=chat_pb2.MODEL_CHOICE_SOURCE_SESSION)
 
 
-def _budget(budget: Budget) -> turn_pb2.Budget:
+def _budget(budget: Budget, max_cost: int | None) -> turn_pb2.Budget:
     return turn_pb2.Budget(
         max_steps=budget.steps,
         max_calls=budget.calls,
         max_tool_time=_duration(budget.tool_time),
         max_tokens=budget.tokens,
+        max_cost_micro_usd=max_cost,
         max_time=_duration(budget.time),
     )
 

@@ -27,10 +27,12 @@ from context_svc.claims import Claims
 from context_svc.conversations import Conversations
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.ledger import Ledger
 from context_svc.messages import History
 from context_svc.paging import PageTokens
 from context_svc.peers import OrchestratorPeer
 from context_svc.readers import Readers
+from context_svc.receipts import Receipts
 from context_svc.retention import Retention
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
@@ -78,7 +80,12 @@ class Stage:
     def says(self, text: str) -> turn_pb2.RunTurnResponse:
         return self.event(text_delta=chat_pb2.TextDelta(text=text))
 
-    def finished(self, text: str) -> turn_pb2.RunTurnResponse:
+    def step(self, **usage: int) -> turn_pb2.RunTurnResponse:
+        """The receipt of a model step."""
+        step = chat_pb2.StepReceipt(model="played", usage=message_pb2.Usage(**usage))  # type: ignore[arg-type]
+        return Turn(receipt=turn_pb2.ReceiptEntry(step=step))
+
+    def finished(self, text: str, **usage: int) -> turn_pb2.RunTurnResponse:
         message = message_pb2.Message(
             id=self.start.answer_id,
             turn_id=self.start.turn_id,
@@ -86,8 +93,8 @@ class Stage:
             parts=[message_pb2.Part(text=text)],
             model="played",
         )
-        usage = message_pb2.Usage(input_tokens=3, output_tokens=2)
-        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=usage))
+        used = message_pb2.Usage(**(usage or {"input_tokens": 3, "output_tokens": 2}))  # type: ignore[arg-type]
+        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=used))
 
     def stopped(self, text: str) -> turn_pb2.RunTurnResponse:
         message = message_pb2.Message(parts=[message_pb2.Part(text=text)], model="played")
@@ -196,6 +203,8 @@ async def room(
     *,
     background: bool = False,
     clock: Clock | None = None,
+    ledger: Ledger | None = None,
+    running_per_account: int = 4,
 ) -> AsyncIterator[Room]:
     """The conversation on `database`, serving one account on a unix socket; its jobs run with `background`."""
     orchestrator = orchestrator or PlayedOrchestrator()
@@ -208,7 +217,7 @@ async def room(
         authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
-        claims = Claims(journal, owner or ids.uuid(), schedule_title)
+        claims = Claims(journal, owner or ids.uuid(), schedule_title, ledger)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET)
         runs = Runs(
@@ -219,7 +228,13 @@ async def room(
             publish=readers.publish,
             clock=clock,
         )
-        schedule = Schedule(database=database, claims=claims, runs=runs, clock=clock, running_per_account=4)
+        schedule = Schedule(
+            database=database,
+            claims=claims,
+            runs=runs,
+            clock=clock,
+            running_per_account=running_per_account,
+        )
         conversations = Conversations(
             database=database,
             turns=Turns(journal, codec),
@@ -256,7 +271,7 @@ async def room(
         )
         await retention.prepare()
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
-        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
+        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)), Receipts(database))
         boundary = Boundary(
             policies=POLICIES,
             authenticator=Everyone(caller()),
