@@ -21,9 +21,10 @@ from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from context_svc import access, sessions, signing
+from context_svc import access, indexes, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.books import open_books
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.context_items import ContextItems
@@ -43,7 +44,6 @@ from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
-from context_svc.receipts import Receipts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
@@ -69,7 +69,7 @@ from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec
+from context_svc.wire.chat import ChatCodec, stored_text
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
@@ -124,9 +124,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     settings, clock, database = foundation.settings, foundation.clock, foundation.database
     codec = ChatCodec(foundation.mesh.log_epoch)
     journal = Journal(codec)
-    turns = Turns(journal, codec)
+    books = open_books(
+        database,
+        foundation.pages,
+        ledger=_ledger(settings),
+        index=indexes.of_engine(database.engine),
+        text_of=stored_text,
+    )
+    turns = Turns(journal, codec, books.indexing)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid(), schedule_title, _ledger(settings))
+    claims = Claims(journal, ids.uuid(), schedule_title, books.ledger, books.indexing)
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -164,7 +171,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=readers.close_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages), Receipts(database))
+        chat = ChatServicer(conversations, History(database, foundation.pages), books.receipts, books.search)
         titles = Titles(
             database=database,
             clock=clock,

@@ -13,6 +13,7 @@ from typing import Protocol
 from chassis.database import Engine, Row, Statement, Unit
 from context_svc.journal import Draft, Entry, Journal, Payload
 from context_svc.ledger import UNLIMITED, Allowance, Ledger, Spent
+from context_svc.search import Indexing
 from context_svc.turns import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
 LEASE_US = 10_000_000
@@ -80,10 +81,12 @@ class Claims:
         owner: str,
         afterwards: Afterwards | None = None,
         ledger: Ledger | None = None,
+        indexing: Indexing | None = None,
     ) -> None:
         self._journal = journal
         self._afterwards = afterwards
         self.ledger = ledger or Ledger()
+        self._indexing = indexing
         self.owner = owner
 
     def take(self, session_id: str, now_us: int) -> Unit[Claim | None]:
@@ -114,7 +117,7 @@ class Claims:
         if ending.answer is None:
             yield from _leave_unanswered(claim)
         else:
-            yield from _store_answer(claim, ending.answer, entries[-1].sequence, now_us)
+            yield from _store_answer(claim, ending.answer, entries[-1].sequence, now_us, self._indexing)
         yield Statement(
             "UPDATE turn SET state = :state, end_us = :now, reason = :reason, receipt = :receipt,"
             " owner = NULL WHERE id = :turn",
@@ -214,7 +217,9 @@ def _leave_unanswered(claim: Claim) -> Unit[None]:
     )
 
 
-def _store_answer(claim: Claim, answer: Answer, sequence: int, now_us: int) -> Unit[None]:
+def _store_answer(
+    claim: Claim, answer: Answer, sequence: int, now_us: int, indexing: Indexing | None
+) -> Unit[None]:
     depth = yield from depth_below(claim.session_id, claim.message_id)
     yield from store_message(
         claim.session_id,
@@ -227,6 +232,7 @@ def _store_answer(claim: Claim, answer: Answer, sequence: int, now_us: int) -> U
         data=answer.data(sequence, now_us),
         preview=answer.preview,
         now_us=now_us,
+        indexing=indexing,
     )
 
 

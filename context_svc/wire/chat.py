@@ -37,6 +37,7 @@ from context_svc.conversations import (
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Frame, Refused
 from context_svc.runs import Over
+from context_svc.search import MatchPage
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
 from context_svc.snapshots import Cursor, Snapshot
@@ -191,6 +192,28 @@ def message_page(page: Page) -> chat_pb2.ListMessagesResponse:
     """A page of a history."""
     return chat_pb2.ListMessagesResponse(
         messages=[message_pb2.Message.FromString(data) for data in page.messages],
+        next_page_token=page.next_page_token,
+    )
+
+
+def stored_text(data: bytes) -> str:
+    """The text of a stored message."""
+    return text_of(message_pb2.Message.FromString(data).parts)
+
+
+def match_page(page: MatchPage) -> chat_pb2.SearchMessagesResponse:
+    """A page of findings."""
+    return chat_pb2.SearchMessagesResponse(
+        matches=[
+            chat_pb2.MessageMatch(
+                message=message_pb2.Message.FromString(match.message),
+                snippet=match.passage.text,
+                highlights=[
+                    chat_pb2.Highlight(start=start, end=end) for start, end in match.passage.stretches
+                ],
+            )
+            for match in page.matches
+        ],
         next_page_token=page.next_page_token,
     )
 

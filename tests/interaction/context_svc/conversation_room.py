@@ -23,6 +23,8 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
+from context_svc import indexes
+from context_svc.books import Books, open_books
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
 from context_svc.jobs import Jobs, Timer
@@ -32,7 +34,6 @@ from context_svc.messages import History
 from context_svc.paging import PageTokens
 from context_svc.peers import OrchestratorPeer
 from context_svc.readers import Readers
-from context_svc.receipts import Receipts
 from context_svc.retention import Retention
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
@@ -42,7 +43,7 @@ from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
-from context_svc.wire.chat import ChatCodec
+from context_svc.wire.chat import ChatCodec, stored_text
 from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
 
@@ -153,6 +154,7 @@ class Room:
     claims: Claims
     sessions: Sessions
     jobs: Jobs
+    books: Books
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -217,7 +219,15 @@ async def room(
         authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
-        claims = Claims(journal, owner or ids.uuid(), schedule_title, ledger)
+        books = open_books(
+            database,
+            PageTokens(b"k" * 32),
+            ledger=ledger or Ledger(),
+            index=indexes.of_engine(database.engine),
+            text_of=stored_text,
+        )
+        claims = Claims(journal, owner or ids.uuid(), schedule_title, books.ledger, books.indexing)
+        turns = Turns(journal, codec, books.indexing)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET)
         runs = Runs(
@@ -237,7 +247,7 @@ async def room(
         )
         conversations = Conversations(
             database=database,
-            turns=Turns(journal, codec),
+            turns=turns,
             readers=readers,
             schedule=schedule,
             runs=runs,
@@ -246,7 +256,7 @@ async def room(
         )
         log = SessionLog(
             journal=journal,
-            turns=Turns(journal, codec),
+            turns=turns,
             codec=codec,
             publish=readers.publish,
             stop=runs.stop,
@@ -271,7 +281,9 @@ async def room(
         )
         await retention.prepare()
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
-        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)), Receipts(database))
+        servicer = ChatServicer(
+            conversations, History(database, PageTokens(b"k" * 32)), books.receipts, books.search
+        )
         boundary = Boundary(
             policies=POLICIES,
             authenticator=Everyone(caller()),
@@ -296,6 +308,7 @@ async def room(
                 database=database,
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
+                books=books,
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
 
