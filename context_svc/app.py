@@ -209,7 +209,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 
-        async with schedule.running(), timer.running():
+        async with readers.watched(), schedule.running(), timer.running():
             yield Conversation(
                 journal=session_log,
                 turns=session_log,

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from chassis.database import Database, Row, Statement, Unit, Value
 from context_svc.errors import MessageNotFound, SessionNotFound
-from context_svc.paging import Key, PageTokens, Query, page_size
+from context_svc.paging import Key, PageTokens, Query, fitting, page_size
 
 MOST_MATERIAL = 256  # messages of a branch that a turn is given
 MOST_MATERIAL_BYTES = 2 * 1024 * 1024  # about half a million tokens
@@ -50,8 +50,8 @@ class History:
         rows = await self._database.read(
             lambda: _page(account_id, session_id, after, limit + 1, newest_first)
         )
-        shown = rows[:limit]
-        more = len(rows) > limit
+        shown = rows[: fitting((len(row["data"]) for row in rows), limit)]
+        more = len(rows) > len(shown)
         return Page(
             messages=tuple(row["data"] for row in shown),
             next_page_token=self._tokens.issue(query, [shown[-1]["sequence"]]) if more else "",

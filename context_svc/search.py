@@ -14,7 +14,7 @@ from chassis import ids
 from chassis.database import Database, Statement, Unit
 from chassis.errors import InvalidRequest, Violation
 from context_svc.messages import require_session
-from context_svc.paging import Key, PageTokens, Query, page_size
+from context_svc.paging import Key, PageTokens, Query, fitting, page_size
 from context_svc.words import Passage, Wanted, digests, passage, stands, wanted, words
 
 MOST_WORDS = 32
@@ -123,7 +123,8 @@ class Search:
         found = await self._database.read(
             lambda: self._found(account_id, asked, Place(session_id=session_id), after, limit + 1)
         )
-        shown, more = found[:limit], len(found) > limit
+        shown = found[: fitting((len(each.message) for each in found), limit)]
+        more = len(found) > len(shown)
         end = shown[-1].position if more else None
         return MatchPage(
             matches=tuple(

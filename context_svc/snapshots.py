@@ -9,6 +9,7 @@ from typing import TypeAlias
 from chassis.database import Statement, Unit
 from context_svc import session_rows as rows
 from context_svc.journal import Entry, entries_after
+from context_svc.paging import fitting
 from context_svc.session_rows import Session
 from context_svc.turns import OpenTurn, open_turns
 
@@ -63,11 +64,12 @@ def _snapshot(account: str, asked: Cursor, log_epoch: str) -> Unit[Snapshot]:
         "SELECT data FROM message WHERE session_id = :session ORDER BY sequence DESC LIMIT :limit",
         {"session": session.id, "limit": MOST_MESSAGES + 1},
     )
+    shown = newest[: fitting((len(row["data"]) for row in newest), MOST_MESSAGES)]
     return Snapshot(
         asked=asked,
         through=Cursor(session_id=session.id, log_epoch=log_epoch, sequence=session.last_sequence),
-        messages=tuple(bytes(row["data"]) for row in reversed(newest[:MOST_MESSAGES])),
-        has_older=len(newest) > MOST_MESSAGES,
+        messages=tuple(bytes(row["data"]) for row in reversed(shown)),
+        has_older=len(newest) > len(shown),
         session=session,
         open_turns=(yield from open_turns(session.id)),
     )

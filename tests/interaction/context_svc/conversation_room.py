@@ -207,6 +207,7 @@ async def room(
     clock: Clock | None = None,
     ledger: Ledger | None = None,
     running_per_account: int = 4,
+    watched: bool = False,
 ) -> AsyncIterator[Room]:
     """The conversation on `database`, serving one account on a unix socket; its jobs run with `background`."""
     orchestrator = orchestrator or PlayedOrchestrator()
@@ -292,6 +293,7 @@ async def room(
         )
         async with (
             schedule.running(),
+            readers.watched() if watched else nullcontext(),
             timer.running() if background else nullcontext(),
             serve_for_test(
                 lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),

@@ -103,7 +103,7 @@ async def test_a_deleted_session_leaves_no_finding_and_nothing_in_the_files(
         assert await here.database.read(_indexed) == 2
         if database.engine == "sqlite":
             path = database_place.url.removeprefix("sqlite://")
-            stored = b"".join(Path(path + end).read_bytes() for end in ("", "-wal"))
+            stored = _files(path)
             assert canary.encode() not in stored
             assert len(digest) >= 3
             left = [each for each in digest if each.encode() in stored]
@@ -119,6 +119,10 @@ async def test_what_retention_removes_is_not_found_any_more(database: Database) 
         assert sorted(texts(await search(here, "oboe"))) == ["the second oboe", "you said: the second oboe"]
         await here.say(session, "the third oboe")  # the index has no trouble with what is gone
         assert len(texts(await search(here, "oboe"))) == 4
+
+
+def _files(path: str) -> bytes:
+    return b"".join(Path(path + end).read_bytes() for end in ("", "-wal"))
 
 
 def _given_away() -> Unit[None]:
