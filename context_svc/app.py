@@ -24,7 +24,7 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from context_svc import access, indexes, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
-from context_svc.books import open_books
+from context_svc.books import open_books, upkeep
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.context_items import ContextItems
@@ -188,8 +188,11 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             publish=readers.publish,
             kept_us=kept_us,
         )
+        tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        await tidying.prepare()
+        kinds = (titles, retention, tidying)
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         watchers = Watchers(per_account=settings.streams_per_account)

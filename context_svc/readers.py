@@ -293,6 +293,7 @@ class Readers:
         self._of_session: dict[str, set[Reader]] = {}
         self._of_account: dict[str, set[Reader]] = {}
         self._everything: dict[str, set[Reader]] = {}
+        self._somebody = asyncio.Event()
 
     def __len__(self) -> int:
         return sum(len(readers) for readers in self._of_account.values())
@@ -305,6 +306,7 @@ class Readers:
             raise TooManyStreams(quota="streams of an account")
         reader = Reader(user, self._log_epoch, self._database, self._clock)
         mine.add(reader)
+        self._somebody.set()
         if all_sessions:
             self._everything.setdefault(user.account, set()).add(reader)
         lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
@@ -359,6 +361,7 @@ class Readers:
 
     async def _watch(self) -> None:
         while True:
+            await self._somebody.wait()
             await self._clock.sleep(ROUND)
             now = self._clock.monotonic()
             for reader in [each for readers in self._of_account.values() for each in readers]:
@@ -388,6 +391,8 @@ class Readers:
     def _forget(self, reader: Reader) -> None:
         self._unlist(reader)
         _discard(self._of_account, reader.account_id, reader)
+        if not self._of_account:
+            self._somebody.clear()
 
     def _unlist(self, reader: Reader) -> None:
         """Deliver nothing to it any more."""

@@ -60,6 +60,7 @@ class NewSession:
     title: str
     settings: bytes
     sealed: bool
+    private: bool = False
 
     def shape(self) -> str:
         """A digest of all that a repetition must have in common with the first request."""
@@ -69,11 +70,15 @@ class NewSession:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionChange:
-    """New values; None leaves what is stored. `names` are the fields as the log will name them."""
+    """New values; None leaves what is stored. `names` are the fields as the log will name them.
+
+    `private` is what the new settings say.
+    """
 
     title: str | None
     settings: bytes | None
     names: tuple[str, ...]
+    private: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +205,7 @@ class Sessions:
             sign_in=user.sign_in,
             title=new.title,
             settings=new.settings,
+            private=new.private,
             shape=new.shape(),
             now_us=now_us,
         )
@@ -235,7 +241,12 @@ class Sessions:
             return (yield from self._get(user, session_id)), ()
         source = session.title_source if wanted.title is None else _source(title)
         changed = yield from rows.update(
-            session_id, title=title, title_source=source, settings=settings, now_us=now_us
+            session_id,
+            title=title,
+            title_source=source,
+            settings=settings,
+            now_us=now_us,
+            private=wanted.private,
         )
         then = yield from self._journal.session_changed(changed, wanted.names)
         return (yield from self._get(user, session_id)), (then,)

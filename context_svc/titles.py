@@ -112,7 +112,7 @@ def schedule_title(claim: Claim, state: TurnState, now_us: int) -> Unit[None]:
     if state is not TurnState.FINISHED:
         return
     found = yield Statement(
-        "SELECT 1 AS one FROM session WHERE id = :session AND title = '' AND sealed = 0",
+        "SELECT 1 AS one FROM session WHERE id = :session AND title = '' AND sealed = 0 AND private = 0",
         {"session": claim.session_id},
     )
     if found:

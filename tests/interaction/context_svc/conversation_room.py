@@ -24,7 +24,7 @@ from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
 from context_svc import indexes
-from context_svc.books import Books, open_books
+from context_svc.books import Books, open_books, upkeep
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
 from context_svc.jobs import Jobs, Timer
@@ -155,6 +155,7 @@ class Room:
     sessions: Sessions
     jobs: Jobs
     books: Books
+    log_of_sessions: SessionLog
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -281,7 +282,9 @@ async def room(
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        tidying = upkeep(books, database, clock, log)
+        await tidying.prepare()
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention, tidying))
         servicer = ChatServicer(
             conversations, History(database, PageTokens(b"k" * 32)), books.receipts, books.search
         )
@@ -311,6 +314,7 @@ async def room(
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
                 books=books,
+                log_of_sessions=log,
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
 
