@@ -24,6 +24,7 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from context_svc import access, indexes, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.background_runs import BackgroundRuns
 from context_svc.books import open_books, upkeep
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
@@ -64,6 +65,7 @@ from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
@@ -72,7 +74,7 @@ from context_svc.users import Users
 from context_svc.wire.chat import ChatCodec, stored_text
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.session import is_private, kept_us
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 log = telemetry.logger(__name__)
 
@@ -133,7 +135,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     )
     turns = Turns(journal, codec, books.indexing)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid(), schedule_title, books.ledger, books.indexing)
+    claims = Claims(journal, ids.uuid(), schedule_title, books.ledger, books.indexing, schedule_summary)
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -172,10 +174,20 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
         )
         chat = ChatServicer(conversations, History(database, foundation.pages), books.receipts, books.search)
+        background = BackgroundRuns(
+            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=background,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             journal=session_log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -191,7 +203,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
         await tidying.prepare()
-        kinds = (titles, retention, tidying)
+        kinds = (titles, summaries, retention, tidying)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)

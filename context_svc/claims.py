@@ -63,6 +63,7 @@ class Ending:
     reason: str = ""
     receipt: bytes = b""
     spent: Spent | None = None
+    crowded: bool = False
 
 
 class Afterwards(Protocol):
@@ -82,11 +83,13 @@ class Claims:
         afterwards: Afterwards | None = None,
         ledger: Ledger | None = None,
         indexing: Indexing | None = None,
+        crowded: Afterwards | None = None,
     ) -> None:
         self._journal = journal
         self._afterwards = afterwards
         self.ledger = ledger or Ledger()
         self._indexing = indexing
+        self._crowded = crowded
         self.owner = owner
 
     def take(self, session_id: str, now_us: int) -> Unit[Claim | None]:
@@ -132,6 +135,8 @@ class Claims:
         yield from self.ledger.settle(claim.turn_id, ending.spent)
         if self._afterwards is not None:
             yield from self._afterwards(claim, ending.state, now_us)
+        if self._crowded is not None and ending.crowded:
+            yield from self._crowded(claim, ending.state, now_us)
         return entries
 
     def _with_money(self, claim: Claim, now_us: int) -> Unit[Claim | None]:

@@ -23,6 +23,7 @@ from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
 from context_svc.messages import Branch, branch
 from context_svc.receipts import Arrivals, ReceiptCodec, Tally
+from context_svc.summary_rows import Summary, joined
 from context_svc.turn_log import TurnLog
 from context_svc.turns import TurnState
 
@@ -31,6 +32,7 @@ log = telemetry.logger(__name__)
 SILENCE = 35.0  # seconds without a frame after which orchestrator_svc counts as frozen
 LAST_WORDS = 2.0  # seconds a cancelled run has to end by itself
 PREVIEW = 200  # characters
+SUMMARISED = 6  # messages of the shortest branch that a summary can stand for a part of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Purpose(IntEnum):
 
     ANSWER = 1
     TITLE = 3
+    SUMMARY = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +104,7 @@ class Material:
     settings: bytes
     time_us: int
     purpose: Purpose = Purpose.ANSWER
+    summary: Summary | None = None
 
 
 class TurnStream(Protocol):
@@ -124,6 +128,9 @@ class Orchestrator(Protocol):
 
 class RunCodec(ReceiptCodec, Protocol):
     """Writes what a run puts into the log and into its receipt."""
+
+    def crowded(self, started: bytes) -> bool:
+        """Whether the window of a serialised TurnStarted is so full that a summary should be made."""
 
     def text_delta(self, text: str) -> bytes:
         """A serialised TextDelta; ReasoningDelta has the same form."""
@@ -344,6 +351,7 @@ class Runs:
             reason=over.reason,
             receipt=receipt,
             spent=after.beyond(before) if tally else None,
+            crowded=bool(tally) and self._codec.crowded(tally.started),
         )
 
     def _last_event(self, over: Over, answer: Payload, device_id: str) -> tuple[Kind, Payload]:
@@ -376,7 +384,11 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
     """Everything the turn is run with."""
     rows = yield Statement("SELECT settings FROM session WHERE id = :session", {"session": claim.session_id})
     read = yield from branch(claim.session_id, claim.message_id)
-    return Material(claim=claim, branch=read, settings=bytes(rows[0]["settings"] or b""), time_us=now_us)
+    summary = None
+    if len(read.messages) >= SUMMARISED or read.earlier:
+        read, summary = yield from joined(claim.session_id, read)
+    settings = bytes(rows[0]["settings"] or b"")
+    return Material(claim=claim, branch=read, settings=settings, time_us=now_us, summary=summary)
 
 
 def said_so_far(claim: Claim, codec: RunCodec) -> Unit[bytes]:

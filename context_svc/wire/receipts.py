@@ -13,6 +13,9 @@ from assistant.turn.v1 import turn_pb2
 from context_svc.ledger import Spent
 from context_svc.receipts import Kept, Tally
 
+CROWDED = 0.75  # of what a model reads
+MANY = 160  # messages
+
 
 class ReceiptForm:
     """Writes and reads receipts in their stored form: `context_svc.receipts.ReceiptCodec`."""
@@ -36,6 +39,12 @@ class ReceiptForm:
     def step_spent(self, entry: bytes) -> Spent:
         """What a model step used."""
         return _spent(turn_pb2.ReceiptEntry.FromString(entry).step.usage)
+
+    def crowded(self, started: bytes) -> bool:
+        """Whether a window was so full that a summary should be made, or left something out."""
+        report = chat_pb2.TurnStarted.FromString(started).window
+        full = report.window_tokens > CROWDED * report.budget_tokens
+        return bool(report.dropped_messages or full or report.kept_messages > MANY)
 
     def spent(self, receipt: bytes) -> Spent:
         """What all steps used."""

@@ -16,6 +16,7 @@ from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
 from context_svc.journal import Kind
 from context_svc.runs import Alive, Frame, Happened, Material, Over, ReasoningDelta, ReceiptEntry, TextDelta
+from context_svc.summary_rows import Summary
 from context_svc.turns import TurnState
 from context_svc.wire.chat import ANSWER_FIELDS, text_of
 
@@ -125,13 +126,36 @@ def _material(material: Material, settings: session_pb2.SessionSettings) -> turn
     messages = [message_pb2.Message.FromString(data) for data in material.branch.messages]
     marks = {settings.placement, *(message.placement for message in messages)}
     local_only = message_pb2.PLACEMENT_LOCAL_ONLY
+    if material.summary and material.summary.local_only:
+        marks.add(local_only)
     return turn_pb2.Material(
+        summary=_summary(material.summary) if material.summary else None,
         messages=messages,
         dropped_messages=material.branch.earlier,
         manner=turn_pb2.Manner(instructions=settings.instructions, parameters=settings.parameters),
         placement=local_only if local_only in marks else message_pb2.PLACEMENT_ANY,
         turn_time=Timestamp(seconds=material.time_us // 1_000_000),
     )
+
+
+def _summary(summary: Summary) -> turn_pb2.Summary:
+    return turn_pb2.Summary(
+        text=summary.text, messages=summary.messages, through_message_id=summary.through_message_id
+    )
+
+
+class SummaryMarks:
+    """Reads what a summary has to know: `context_svc.summaries.Marks`."""
+
+    def local_only(self, settings: bytes, messages: tuple[bytes, ...]) -> bool:
+        """Whether any of these may be processed on the machines of the mesh alone."""
+        marks = {message_pb2.Message.FromString(data).placement for data in messages}
+        marks.add(session_pb2.SessionSettings.FromString(settings).placement)
+        return message_pb2.PLACEMENT_LOCAL_ONLY in marks
+
+    def dropped(self, started: bytes) -> int:
+        """How many messages were left out."""
+        return chat_pb2.TurnStarted.FromString(started).window.dropped_messages
 
 
 def _models(

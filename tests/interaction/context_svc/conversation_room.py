@@ -24,6 +24,7 @@ from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
 from context_svc import indexes
+from context_svc.background_runs import BackgroundRuns
 from context_svc.books import Books, open_books, upkeep
 from context_svc.claims import Claims
 from context_svc.conversations import Conversations
@@ -41,11 +42,12 @@ from context_svc.schema import MIGRATIONS
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec, stored_text
 from context_svc.wire.session import is_private, kept_us
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 ACCOUNT = "account-1"
 BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
@@ -228,7 +230,9 @@ async def room(
             index=indexes.of_engine(database.engine),
             text_of=stored_text,
         )
-        claims = Claims(journal, owner or ids.uuid(), schedule_title, books.ledger, books.indexing)
+        claims = Claims(
+            journal, owner or ids.uuid(), schedule_title, books.ledger, books.indexing, schedule_summary
+        )
         turns = Turns(journal, codec, books.indexing)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET)
@@ -265,10 +269,20 @@ async def room(
             close=readers.close_session,
             clock=clock,
         )
+        asking = BackgroundRuns(
+            database=database, clock=clock, orchestrator=peer, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=asking,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=peer,
+            runs=asking,
             journal=log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -284,7 +298,9 @@ async def room(
         await retention.prepare()
         tidying = upkeep(books, database, clock, log)
         await tidying.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention, tidying))
+        timer = Timer(
+            database=database, clock=clock, owner=claims.owner, kinds=(titles, summaries, retention, tidying)
+        )
         servicer = ChatServicer(
             conversations, History(database, PageTokens(b"k" * 32)), books.receipts, books.search
         )
