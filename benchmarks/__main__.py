@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rows, world
+from benchmarks import pages, rows, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
-    found = asyncio.run(_through_a_provider(asked.messages))
+    found = asyncio.run(pages.history_pages()) + asyncio.run(_through_a_provider(asked.messages))
     if asked.model:
         found += rows.start_to_first_token(asked.model)
     _show(found)

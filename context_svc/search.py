@@ -18,6 +18,9 @@ from context_svc.paging import Key, PageTokens, Query, fitting, page_size
 from context_svc.words import Passage, Wanted, digests, passage, stands, wanted, words
 
 MOST_WORDS = 32
+MOST_RANKED = (
+    10_000  # findings that are put in order, the newest of all there are: a search takes bounded time
+)
 _LOOK_AT = 200  # candidates read at once when quotes leave some out
 
 
@@ -53,7 +56,10 @@ class MessageIndex(Protocol):
     def find(
         self, account_id: str, words: Sequence[str], place: Place, after: Position | None, limit: int
     ) -> Unit[list[Found]]:
-        """At most `limit` messages of the account with every one of these words, best first, behind `after`."""
+        """At most `limit` messages of the account with every one of these words, best first, behind `after`.
+
+        The newest MOST_RANKED of them are put in order. Digests are the account's own: nobody else's match.
+        """
 
     def clean(self) -> Unit[bool]:
         """Remove what is left of messages that are gone; whether there was any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis.database import Statement, Unit, Value
-from context_svc.search import Found, Place, Position
+from context_svc.search import MOST_RANKED, Found, Place, Position
 
 _AT_ONCE = 64  # gone messages that are taken out of the index with each new one
 
@@ -34,22 +34,25 @@ class Fts5Index:
         arguments: dict[str, Value] = {
             "words": " AND ".join(words),
             "account": account_id,
-            "session": place.session_id,
+            "most": MOST_RANKED,
             "limit": limit,
         }
-        behind = ""
+        only = behind = ""
+        if place.session_id:
+            only = " AND rowid IN (SELECT id FROM message_search WHERE session_id = :session)"
+            arguments["session"] = place.session_id
         if after is not None:
             behind = " WHERE (score, id) > (:score, :id)"
             arguments |= {"score": float(after.score), "id": -after.id}
         rows = yield Statement(
-            "SELECT * FROM (SELECT i.rank AS score, -f.id AS id, m.data AS data"  # noqa: S608 - fixed pieces
-            " FROM message_index i JOIN message_search f ON f.id = i.rowid"
+            "SELECT best.score, best.id, m.data FROM (SELECT score, id FROM (SELECT rank AS score, -rowid AS id"  # noqa: S608 - fixed pieces
+            f" FROM message_index WHERE words MATCH :words{only}"
+            " AND rowid NOT IN (SELECT id FROM message_search_gone)"
+            f" ORDER BY rowid DESC LIMIT :most) newest{behind} ORDER BY score, id LIMIT :limit) best"
+            " JOIN message_search f ON f.id = -best.id"
             " JOIN message m ON m.session_id = f.session_id AND m.id = f.message_id"
-            " JOIN session s ON s.id = m.session_id"
-            " WHERE i.words MATCH :words AND s.account_id = :account"
-            f"{' AND m.session_id = :session' if place.session_id else ''}) found{behind}"
-            " ORDER BY score, id LIMIT :limit",
-            arguments if place.session_id else {k: v for k, v in arguments.items() if k != "session"},
+            " JOIN session s ON s.id = m.session_id AND s.account_id = :account ORDER BY best.score, best.id",
+            arguments,
         )
         return [
             Found(position=Position(score=repr(row["score"]), id=-row["id"]), message=bytes(row["data"]))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from chassis.database import Statement, Unit, Value
-from context_svc.search import Found, Place, Position
+from context_svc.search import MOST_RANKED, Found, Place, Position
 
 _MOST_POSITIONS = 255  # of one lexeme; the rank reads no more
 
@@ -27,23 +27,28 @@ class TsvectorIndex:
         self, account_id: str, words: Sequence[str], place: Place, after: Position | None, limit: int
     ) -> Unit[list[Found]]:
         """See the port."""
-        arguments: dict[str, Value] = {"words": " & ".join(words), "account": account_id, "limit": limit}
-        only = ""
+        arguments: dict[str, Value] = {
+            "words": " & ".join(words),
+            "account": account_id,
+            "most": MOST_RANKED,
+            "limit": limit,
+        }
+        only = behind = ""
         if place.session_id:
-            only = " AND m.session_id = :session"
+            only = " AND f.session_id = :session"
             arguments["session"] = place.session_id
-        behind = ""
         if after is not None:
             behind = " WHERE (score, id) < (CAST(:score AS DOUBLE PRECISION), CAST(:id AS BIGINT))"
             arguments |= {"score": float(after.score), "id": after.id}
         rows = yield Statement(
-            "SELECT * FROM (SELECT CAST(ts_rank(f.words, q.query, 1) AS DOUBLE PRECISION) AS score,"  # noqa: S608 - fixed pieces
-            " f.id AS id, m.data AS data"
+            "SELECT best.score, best.id, m.data FROM (SELECT score, id, session_id, message_id FROM (SELECT"  # noqa: S608 - fixed pieces
+            " CAST(ts_rank(f.words, q.query, 1) AS DOUBLE PRECISION) AS score, f.id, f.session_id, f.message_id"
             " FROM (SELECT CAST(CAST(:words AS TEXT) AS tsquery) AS query) q"
-            " JOIN message_search f ON f.words @@ q.query"
-            " JOIN message m ON m.session_id = f.session_id AND m.id = f.message_id"
-            f" JOIN session s ON s.id = m.session_id WHERE s.account_id = :account{only}) found{behind}"
-            " ORDER BY score DESC, id DESC LIMIT :limit",
+            f" JOIN message_search f ON f.words @@ q.query{only} ORDER BY f.id DESC LIMIT :most) newest{behind}"
+            " ORDER BY score DESC, id DESC LIMIT :limit) best"
+            " JOIN message m ON m.session_id = best.session_id AND m.id = best.message_id"
+            " JOIN session s ON s.id = m.session_id AND s.account_id = :account"
+            " ORDER BY best.score DESC, best.id DESC",
             arguments,
         )
         return [
