@@ -31,7 +31,8 @@ log = telemetry.logger(__name__)
 
 OUTBOX_EVENTS = 256
 OUTBOX_BYTES = 256 * 1024
-PAGE = 64  # events that are read at once: all that a stalled reader may hold beside its outbox
+PAGE = 200  # events that are read at once
+PAGE_BYTES = 128 * 1024  # of them: all that a stalled reader holds beside its outbox
 HEARTBEAT = 15.0  # seconds of silence
 STALLED = 30.0  # seconds in which a client took nothing
 ROUND = 1.0  # seconds between two looks at all readers
@@ -208,7 +209,9 @@ class Reader:
             asked = self._foreign.pop(session_id, None) or next(self._cursors([session_id]))
             self._behind[session_id] = False
             page = await self._database.read(
-                lambda asked=asked: read_on(self.account_id, asked, self._log_epoch, PAGE)  # type: ignore[misc]
+                lambda asked=asked: read_on(  # type: ignore[misc]
+                    self.account_id, asked, self._log_epoch, PAGE, PAGE_BYTES
+                )
             )
             if isinstance(page, Snapshot):
                 if self._jumps(page):
@@ -221,7 +224,7 @@ class Reader:
                     yield entry
             if self._closed is CloseReason.SLOW:
                 break
-            if len(page) == PAGE and session_id in self._positions:
+            if page and session_id in self._positions:  # it may have been cut anywhere
                 self._behind[session_id] = True
         self._behind.pop(session_id, None)
 

@@ -40,8 +40,11 @@ class Snapshot:
 Passage: TypeAlias = Snapshot | tuple[Entry, ...]
 
 
-def read_on(account: str, asked: Cursor, log_epoch: str, limit: int) -> Unit[Passage]:
-    """What follows a position: at most `limit` entries, or a Snapshot when they cannot be read.
+def read_on(
+    account: str, asked: Cursor, log_epoch: str, limit: int, most_bytes: int | None = None
+) -> Unit[Passage]:
+    """What follows a position: at most `limit` entries, and `most_bytes` but for the first, or a Snapshot when they
+    cannot be read.
 
     A session that is gone has no entries.
     """
@@ -53,7 +56,7 @@ def read_on(account: str, asked: Cursor, log_epoch: str, limit: int) -> Unit[Pas
         asked.log_epoch in ("", log_epoch) and bool(kept) and asked.sequence + 1 >= kept[0]["first_sequence"]
     )
     if readable or not kept:
-        return (yield from entries_after(asked.session_id, account, asked.sequence, limit))
+        return (yield from entries_after(asked.session_id, account, asked.sequence, limit, most_bytes))
     return (yield from _snapshot(account, asked, log_epoch))
 
 

@@ -211,6 +211,7 @@ async def room(
     ledger: Ledger | None = None,
     running_per_account: int = 4,
     watched: bool = False,
+    address: str = "",
 ) -> AsyncIterator[Room]:
     """The conversation on `database`, serving one account on a unix socket; its jobs run with `background`."""
     orchestrator = orchestrator or PlayedOrchestrator()
@@ -318,6 +319,7 @@ async def room(
                 lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
                 policies=POLICIES,
                 boundary=boundary,
+                address=address,
             ) as channel,
         ):
             yield Room(

@@ -40,7 +40,7 @@ LISTS: dict[str, tuple[Callable[[], Unit[object]], str]] = {
     "messages, oldest first": (lambda: messages._page("a", "s", None, 50, False), ""),
     "messages, oldest first, on": (lambda: messages._page("a", "s", (9,), 50, False), ""),
     "a branch": (lambda: messages.branch("s", "m"), SORTED),
-    "events": (lambda: entries_after("s", "a", 9, 200), ""),
+    "events": (lambda: entries_after("s", "a", 9, 200, 9), ""),
     "events behind a cut": (lambda: snapshots.read_on("a", Cursor(session_id="s"), "e", 200), ""),
     "a snapshot": (lambda: snapshots.read_on("a", Cursor(session_id="s", log_epoch="x"), "e", 200), ""),
     "sessions": (lambda: session_rows.page("a", None, 50, False), ""),
