@@ -351,7 +351,7 @@ class Runs:
             reason=over.reason,
             receipt=receipt,
             spent=after.beyond(before) if tally else None,
-            crowded=bool(tally) and self._codec.crowded(tally.started),
+            crowded=tally is not None and self._codec.crowded(tally.started),
         )
 
     def _last_event(self, over: Over, answer: Payload, device_id: str) -> tuple[Kind, Payload]:

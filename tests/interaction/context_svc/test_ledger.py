@@ -11,7 +11,7 @@ import pytest
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.turn.v1 import turn_pb2
-from chassis.database import Database, Row, Statement, Unit
+from chassis.database import Database, Statement, Unit
 from chassis.testing import FakeClock
 from context_svc.claims import orphans
 from context_svc.ledger import DAY_US, Ledger
@@ -27,15 +27,17 @@ pytestmark = pytest.mark.requirement("LLM-6")
 PRICE = 70
 
 
-async def ledger(here: Room) -> Row:
-    def unit() -> Unit[Row]:
+async def ledger(here: Room) -> dict[str, int]:
+    names = ("turns", "input_tokens", "cost", "reserved")
+
+    def unit() -> Unit[dict[str, int]]:
+        sums = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in names)
         rows = yield Statement(
-            "SELECT sum(turns) AS turns, sum(input_tokens) AS input_tokens, sum(cost) AS cost,"
-            " sum(reserved) AS reserved FROM ledger WHERE account_id = :account",
+            f"SELECT {sums} FROM ledger WHERE account_id = :account",
             {"account": ACCOUNT},
         )
         held = yield Statement("SELECT count(*) AS held FROM reservation")
-        return {**dict(rows[0]), "held": held[0]["held"]}
+        return {**{name: rows[0][name] for name in names}, "held": held[0]["held"]}
 
     return await here.database.read(unit)
 

@@ -25,6 +25,7 @@ from context_svc import (
     turns,
     users,
 )
+from context_svc.errors import MessageNotFound
 from context_svc.indexes.fts5 import Fts5Index
 from context_svc.journal import entries_after
 from context_svc.schema import MIGRATIONS
@@ -112,7 +113,7 @@ async def _plan(store: Database, unit: Callable[[], Unit[object]]) -> list[str]:
                 steps.extend(row["detail"] for row in plan)
                 rows = yield statement
                 statement = running.send(rows)
-        except (StopIteration, messages.MessageNotFound):
+        except (StopIteration, MessageNotFound):
             return
 
     await store.write("p", explained)

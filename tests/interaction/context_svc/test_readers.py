@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -30,7 +31,7 @@ async def says_much(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
     yield stage.finished("so")
 
 
-def subscribe(here: Room, session: str, after: int = 0):  # type: ignore[no-untyped-def]
+def subscribe(here: Room, session: str, after: int = 0) -> Any:
     cursor = session_pb2.SessionCursor(session_id=session, sequence=after)
     return here.stub.SubscribeEvents(chat_pb2.SubscribeEventsRequest(cursors=[cursor]), timeout=20)
 
@@ -114,7 +115,7 @@ async def test_an_account_opens_no_more_streams_than_it_may(database: Database) 
             assert await refused(_first(subscribe(here, session))) == "TOO_MANY_STREAMS"
 
 
-async def _first(call: grpc.aio.UnaryStreamCall) -> object:  # type: ignore[type-arg]
+async def _first(call: Any) -> object:
     return await anext(aiter(call))
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,8 @@ async def test_the_pieces_of_an_answer_go_a_day_after_its_end_and_readers_inside
         request = chat_pb2.SubscribeEventsRequest(
             cursors=[session_pb2.SessionCursor(session_id=session, sequence=1)]
         )
-        async with streaming(here.stub.SubscribeEvents(request, timeout=10)) as call:
+        call: Any = here.stub.SubscribeEvents(request, timeout=10)
+        async with streaming(call):
             frames = [await call.read() for _ in range(2)]
             assert frames[1].snapshot.through.sequence == behind.next.sequence
             await here.say(session, "now")

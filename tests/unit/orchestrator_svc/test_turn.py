@@ -642,7 +642,7 @@ def test_a_receipt_names_what_left_the_mesh_with_each_step_of_a_remote_model() -
 
 @pytest.mark.requirement("CHAT-11")
 @pytest.mark.parametrize("told", [{"local": True}, {"local": False, "from_cache": True}])
-def test_nothing_left_the_mesh_with_a_local_or_cached_answer(told: dict[str, bool]) -> None:
+def test_nothing_left_the_mesh_with_a_local_or_cached_answer(told: dict[str, Any]) -> None:
     play = (
         Play(turn(CLOCK))
         >> START                   << generate("hi")
