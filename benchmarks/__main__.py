@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pages, rows, world
+from benchmarks import pages, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -49,7 +49,10 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                 await rows.first_token_one(here, port, commit),
                 *await rows.first_token_many(here, port),
                 await rows.relayed(here, port),
-                await rows.get_session_over_echo(here),
+                await unary.get_session_over_echo(here),
+                await unary.get_context_over_echo(here),
+                await unary.update_context(here, commit),
+                await unary.writers_of_one_context(here),
                 await rows.long_session(here, messages),
             ]
 

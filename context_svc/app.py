@@ -15,7 +15,6 @@ from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
 from chassis.dial import open_channel
-from chassis.errors import StoreUnavailable
 from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
@@ -27,16 +26,19 @@ from context_svc.api_tokens import ApiTokens
 from context_svc.background_runs import BackgroundRuns
 from context_svc.books import open_books, upkeep
 from context_svc.capabilities import Capabilities
-from context_svc.claims import Claims
-from context_svc.context_items import ContextItems
+from context_svc.claims import Claims, one_after_another
+from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.dossier import open_dossier
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.learning import Learning, schedule_learning
 from context_svc.ledger import Ledger, Purses
+from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
@@ -54,7 +56,6 @@ from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
 from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
-from context_svc.servicer.context import ContextServicer
 from context_svc.servicer.identity import IdentityServicer
 from context_svc.servicer.operator import OperatorServicer
 from context_svc.servicer.session import SessionServicer
@@ -71,17 +72,15 @@ from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec, stored_text
-from context_svc.wire.items import ItemAnswers
-from context_svc.wire.session import is_private, kept_us
+from context_svc.wire.chat import ChatCodec, stored_text, words
+from context_svc.wire.preferences import Choices, kept_us, memory_enabled
+from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget, SummaryMarks
 
 log = telemetry.logger(__name__)
 
 ROOM = "context"
 TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
-EXPIRY_ROUND = 5.0  # seconds
-FORGET_ROUNDS = 720
 DOMAIN = "assistant.mesh"
 DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 
@@ -115,6 +114,8 @@ class Conversation:
     journal: sessions.Journal
     turns: sessions.Turns
     open_streams: Callable[[], int]
+    obey: Obey
+    settle: sessions.Settle
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -135,7 +136,15 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     )
     turns = Turns(journal, codec, books.indexing)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid(), schedule_title, books.ledger, books.indexing, schedule_summary)
+    watchers = Watchers(per_account=settings.streams_per_account)
+    claims = Claims(
+        journal,
+        ids.uuid(),
+        one_after_another(schedule_title, schedule_learning, schedule_memories),
+        books.ledger,
+        books.indexing,
+        schedule_summary,
+    )
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -164,13 +173,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
             log_epoch=foundation.mesh.log_epoch,
         )
+
+        def forget_session(session: str) -> None:
+            readers.close_session(session)
+            watchers.close_scope(session)
+
         session_log = SessionLog(
             journal=journal,
             turns=turns,
             codec=codec,
             publish=readers.publish,
             stop=runs.stop,
-            close=readers.close_session,
+            close=forget_session,
             clock=clock,
         )
         chat = ChatServicer(conversations, History(database, foundation.pages), books.receipts, books.search)
@@ -203,21 +217,32 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
         await tidying.prepare()
-        kinds = (titles, summaries, retention, tidying)
+        dossier = open_dossier(
+            database,
+            clock,
+            foundation.pages,
+            foundation.mesh.log_epoch,
+            log=session_log,
+            watchers=watchers,
+            catalogue=orchestrator,
+        )
+        memories = Memories(
+            database=database,
+            clock=clock,
+            runs=background,
+            put=dossier.items.put,
+            idle=lambda: not len(runs),
+            wanted=memory_enabled,
+            stays_here=stays_here,
+            words=words,
+        )
+        learning = Learning(database, Choices(), is_private)
+        kinds = (titles, summaries, retention, tidying, learning, memories)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
-        watchers = Watchers(per_account=settings.streams_per_account)
-        items = ContextItems(
-            database=database,
-            clock=clock,
-            log=session_log,
-            bell=watchers,
-            answers=ItemAnswers(foundation.mesh.log_epoch),
-        )
-        known = ContextServicer(items, foundation.mesh.log_epoch)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
-        foundation.tasks.spawn("expire context", _expire(items, clock))
+        foundation.tasks.spawn("expire context", dossier.expire())
 
         async def drain() -> None:
             await schedule.drain(TURNS_GRACE)
@@ -228,8 +253,10 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
-                open_streams=lambda: len(readers),
-                services=(chat.register, agent.register, known.register),
+                open_streams=lambda: len(readers) + len(watchers),
+                services=(chat.register, agent.register, dossier.servicer.register),
+                obey=dossier.items.obey,
+                settle=dossier.preferences.settle,
                 drain=drain,
                 in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
             )
@@ -242,20 +269,6 @@ async def _cut_revoked(feed: Feed, *streams: Readers | Watchers) -> None:
             each.close_sign_ins({ended.sign_in for ended in change.sign_ins}, CloseReason.REVOKED)
     for each in streams:
         each.close_all(CloseReason.DRAINING)
-
-
-async def _expire(items: ContextItems, clock: Clock) -> None:
-    """Bury what has expired, every few seconds; what a day has outdated, every hour."""
-    rounds = 0
-    while True:
-        try:
-            await items.expire()
-            if rounds % FORGET_ROUNDS == 0:
-                await items.forget()
-        except StoreUnavailable as error:
-            log.warning("context could not be swept", error=error)
-        rounds += 1
-        await clock.sleep(EXPIRY_ROUND)
 
 
 def _ledger(settings: ContextSettings) -> Ledger:
@@ -341,7 +354,7 @@ async def _identity(
         accounts=accounts,
         sign_ins=sign_ins,
         api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
-        devices=DeviceList(database, clock, foundation.pages, feed),
+        devices=DeviceList(database, clock, foundation.pages, feed, talk.obey),
         profiles=Profiles(database, clock, passwords, guard, feed),
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
@@ -350,7 +363,7 @@ async def _identity(
         clock=clock,
         purses=Purses(database, clock, _ledger(settings)),
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle, is_private)
     board = StatusBoard(
         database=database,
         clock=clock,

@@ -21,6 +21,7 @@ from chassis.tasks import Tasks
 from context_svc.claims import Answer, Claim, ClaimLost, Claims, Ending
 from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
+from context_svc.known import Known, known
 from context_svc.messages import Branch, branch
 from context_svc.receipts import Arrivals, ReceiptCodec, Tally
 from context_svc.summary_rows import Summary, joined
@@ -93,6 +94,7 @@ class Purpose(IntEnum):
     ANSWER = 1
     TITLE = 3
     SUMMARY = 4
+    MEMORY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,7 @@ class Material:
     time_us: int
     purpose: Purpose = Purpose.ANSWER
     summary: Summary | None = None
+    known: Known = field(default_factory=Known)
 
 
 class TurnStream(Protocol):
@@ -387,8 +390,14 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
     summary = None
     if len(read.messages) >= SUMMARISED or read.earlier:
         read, summary = yield from joined(claim.session_id, read)
-    settings = bytes(rows[0]["settings"] or b"")
-    return Material(claim=claim, branch=read, settings=settings, time_us=now_us, summary=summary)
+    return Material(
+        claim=claim,
+        branch=read,
+        settings=bytes(rows[0]["settings"] or b""),
+        time_us=now_us,
+        known=(yield from known(claim.account_id, claim.session_id, now_us)),
+        summary=summary,
+    )
 
 
 def said_so_far(claim: Claim, codec: RunCodec) -> Unit[bytes]:

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rich.console import Console
 
@@ -12,6 +12,7 @@ from mesh import account, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
+from mesh.known import actions as known
 from mesh.settings import MeshSettings
 from mesh.status import status
 from mesh.talk import Wish
@@ -76,6 +77,8 @@ def _user(settings: MeshSettings, told: argparse.Namespace, console: Console) ->
 
 def _account(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
     places = places_of(settings)
+    if told.action in known.ACTIONS:
+        return asyncio.run(_perform(known.ACTIONS[told.action](places, told, console)))
     match told.action:
         case "password":
             return asyncio.run(account.password(places, console))
@@ -85,6 +88,10 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.revoke(places, told.device, console))
         case _:
             return asyncio.run(account.show(places, console))
+
+
+async def _perform(work: Awaitable[int]) -> int:
+    return await work
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -115,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
-    _own(commands.add_parser("account", help="your own account, password and devices"))
+    _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
     return parser
 
 
@@ -137,6 +144,7 @@ def _own(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("password", help="change the password; other devices are signed out")
     actions.add_parser("devices", help="list your devices")
     actions.add_parser("revoke", help="sign a device out from afar").add_argument("device", help="its id")
+    known.add_actions(actions)
 
 
 if __name__ == "__main__":

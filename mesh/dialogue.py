@@ -5,8 +5,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from chassis import ids
 from mesh import answer
 from mesh.errors import MeshError
+from mesh.known.peers import Known
+from mesh.known.tables import memory_table
 from mesh.peers import Conversation
 from mesh.talk import Talk
 
@@ -15,6 +18,8 @@ HELP = """\
 /sessions [N]   your sessions, or go on with number N
 /new            begin a new session
 /receipt        what the last answer used, cost and sent out
+/memory         what is remembered of you
+/forget ID      forget one of it, or `all`
 /help           this
 /quit           leave (Ctrl-D does too); Ctrl-C stops an answer"""
 
@@ -25,9 +30,15 @@ class Dialogue:
     """Reads what the person types: messages, and commands that begin with a slash."""
 
     def __init__(
-        self, talk: Talk, conversation: Conversation, typed: PromptSession[str], console: Console
+        self,
+        talk: Talk,
+        conversation: Conversation,
+        known: Known,
+        typed: PromptSession[str],
+        console: Console,
     ) -> None:
         self._talk, self._conversation, self._typed, self._console = talk, conversation, typed, console
+        self._known = known
 
     async def run(self) -> int:
         """Go on until /quit or the end of the input."""
@@ -66,6 +77,12 @@ class Dialogue:
                 self._console.print("A new session begins with your next message.")
             case "receipt":
                 await self._receipt()
+            case "memory":
+                lines = await self._known.memories()
+                self._console.print(memory_table(lines) if lines else "Nothing is remembered.")
+            case "forget" if argument:
+                gone = await self._known.forget(ids.uuid(), "" if argument == "all" else argument)
+                self._console.print(f"{gone} forgotten." if gone else "There is no such memory.")
             case "help":
                 self._console.print(HELP, markup=False, highlight=False)
             case _:

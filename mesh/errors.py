@@ -13,7 +13,8 @@ MeshError
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
-└── UserUnknown          no account has this id or address
+├── UserUnknown          no account has this id or address
+└── ValueUnusable        a word on the command line cannot be used
 """
 
 
@@ -81,3 +82,7 @@ class SignInNeeded(MeshError):
 
 class UserUnknown(MeshError):
     """No account has this id or address."""
+
+
+class ValueUnusable(MeshError):
+    """A word on the command line cannot be used."""

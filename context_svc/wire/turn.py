@@ -18,7 +18,9 @@ from context_svc.journal import Kind
 from context_svc.runs import Alive, Frame, Happened, Material, Over, ReasoningDelta, ReceiptEntry, TextDelta
 from context_svc.summary_rows import Summary
 from context_svc.turns import TurnState
+from context_svc.wire import known, preferences
 from context_svc.wire.chat import ANSWER_FIELDS, text_of
+from context_svc.wire.preferences import Effective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +38,10 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
     """The frame that opens a turn."""
     claim = material.claim
     options = chat_pb2.TurnOptions.FromString(claim.options)
-    settings = session_pb2.SessionSettings.FromString(material.settings)
+    layers = preferences.layers(material.known.stored, material.settings, options)
+    total = preferences.effective(layers)
+    if total.preferences.response_cache_enabled:
+        options.use_response_cache = True
     return turn_pb2.RunTurnRequest(
         start=turn_pb2.StartTurn(
             turn_id=claim.turn_id,
@@ -45,9 +50,9 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
             attempt=claim.attempt,
             purpose=turn_pb2.TurnPurpose.ValueType(int(material.purpose)),
             answer_id=claim.answer_id,
-            material=_material(material, settings),
+            material=_material(material, total),
             options=options,
-            models=list(_models(options, settings)),
+            models=known.models(layers),
             budget=_budget(budget, claim.allowance.most),
         )
     )
@@ -122,7 +127,8 @@ def _body(message: message_pb2.Message) -> bytes:
     return message.SerializeToString()
 
 
-def _material(material: Material, settings: session_pb2.SessionSettings) -> turn_pb2.Material:
+def _material(material: Material, total: Effective) -> turn_pb2.Material:
+    settings = session_pb2.SessionSettings.FromString(material.settings)
     messages = [message_pb2.Message.FromString(data) for data in material.branch.messages]
     marks = {settings.placement, *(message.placement for message in messages)}
     local_only = message_pb2.PLACEMENT_LOCAL_ONLY
@@ -132,7 +138,8 @@ def _material(material: Material, settings: session_pb2.SessionSettings) -> turn
         summary=_summary(material.summary) if material.summary else None,
         messages=messages,
         dropped_messages=material.branch.earlier,
-        manner=turn_pb2.Manner(instructions=settings.instructions, parameters=settings.parameters),
+        facts=known.facts(material.known, total),
+        manner=known.manner(material.known, total, settings),
         placement=local_only if local_only in marks else message_pb2.PLACEMENT_ANY,
         turn_time=Timestamp(seconds=material.time_us // 1_000_000),
     )
@@ -156,15 +163,6 @@ class SummaryMarks:
     def dropped(self, started: bytes) -> int:
         """How many messages were left out."""
         return chat_pb2.TurnStarted.FromString(started).window.dropped_messages
-
-
-def _models(
-    options: chat_pb2.TurnOptions, settings: session_pb2.SessionSettings
-) -> Iterator[turn_pb2.ModelPreference]:
-    if options.model:
-        yield turn_pb2.ModelPreference(model=options.model, source=chat_pb2.MODEL_CHOICE_SOURCE_TURN)
-    if settings.model:
-        yield turn_pb2.ModelPreference(model=settings.model, source=chat_pb2.MODEL_CHOICE_SOURCE_SESSION)
 
 
 def _budget(budget: Budget, max_cost: int | None) -> turn_pb2.Budget:

@@ -26,14 +26,19 @@ from chassis.testing import Everyone, serve_for_test
 from context_svc import indexes
 from context_svc.background_runs import BackgroundRuns
 from context_svc.books import Books, open_books, upkeep
-from context_svc.claims import Claims
+from context_svc.claims import Claims, one_after_another
+from context_svc.context_items import ContextItems
+from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.learning import Learning, schedule_learning
 from context_svc.ledger import Ledger
+from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.paging import PageTokens
 from context_svc.peers import OrchestratorPeer
+from context_svc.preferences import Preferences
 from context_svc.readers import Readers
 from context_svc.retention import Retention
 from context_svc.runs import Runs
@@ -45,8 +50,10 @@ from context_svc.sessions import Sessions
 from context_svc.summaries import Summaries, schedule_summary
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
-from context_svc.wire.chat import ChatCodec, stored_text
-from context_svc.wire.session import is_private, kept_us
+from context_svc.wire.chat import ChatCodec, stored_text, words
+from context_svc.wire.items import ItemAnswers
+from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
+from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget, SummaryMarks
 
 ACCOUNT = "account-1"
@@ -158,6 +165,8 @@ class Room:
     jobs: Jobs
     books: Books
     log_of_sessions: SessionLog
+    items: ContextItems
+    preferences: Preferences
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -231,8 +240,9 @@ async def room(
             index=indexes.of_engine(database.engine),
             text_of=stored_text,
         )
+        afterwards = one_after_another(schedule_title, schedule_learning, schedule_memories)
         claims = Claims(
-            journal, owner or ids.uuid(), schedule_title, books.ledger, books.indexing, schedule_summary
+            journal, owner or ids.uuid(), afterwards, books.ledger, books.indexing, schedule_summary
         )
         turns = Turns(journal, codec, books.indexing)
         readers = Readers(database, clock, "epoch-1")
@@ -299,9 +309,23 @@ async def room(
         await retention.prepare()
         tidying = upkeep(books, database, clock, log)
         await tidying.prepare()
-        timer = Timer(
-            database=database, clock=clock, owner=claims.owner, kinds=(titles, summaries, retention, tidying)
+        items = ContextItems(
+            database=database, clock=clock, log=log, bell=Watchers(), answers=ItemAnswers("epoch-1")
         )
+        memories = Memories(
+            database=database,
+            clock=clock,
+            runs=asking,
+            put=items.put,
+            idle=lambda: not len(runs),
+            wanted=memory_enabled,
+            stays_here=stays_here,
+            words=words,
+        )
+        learning = Learning(database, Choices(), is_private)
+        kinds = (titles, summaries, retention, tidying, learning, memories)
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
+        preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
         servicer = ChatServicer(
             conversations, History(database, PageTokens(b"k" * 32)), books.receipts, books.search
         )
@@ -333,6 +357,8 @@ async def room(
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
                 books=books,
                 log_of_sessions=log,
+                items=items,
+                preferences=preferences,
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
 
