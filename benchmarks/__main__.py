@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pages, rows, unary, world
+from benchmarks import engine, pages, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -22,11 +22,15 @@ def main() -> None:
     """Run what was asked for; everything by default."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
+    parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
-    found = asyncio.run(pages.history_pages()) + asyncio.run(_through_a_provider(asked.messages))
+    found: list[rows.Row] = []
+    if not asked.only_model:
+        found += asyncio.run(pages.history_pages())
+        found += asyncio.run(_through_a_provider(asked.messages))
     if asked.model:
-        found += rows.start_to_first_token(asked.model)
+        found += engine.rows_of(asked.model)
     _show(found)
     _keep(found)
 

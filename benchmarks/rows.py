@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks import direct
-from benchmarks.world import ROOT, Client, Mesh, Timing, client, gather, mesh
+from benchmarks.world import ROOT, Client, Timing, gather
 from chassis import engines
 from chassis.database import Statement, Unit
 from chassis.migrations import Migration
@@ -166,35 +166,6 @@ async def _session_of(here: Client, messages: int) -> str:
     for _ in range(messages // 2):
         await here.turn(session, "5 tokens")
     return session
-
-
-def start_to_first_token(model: str) -> list[Row]:
-    """From `mesh up` on prepared folders to ready, and to the built-in model's first token."""
-    with mesh(MESH_MODEL=model) as here:
-        first = asyncio.run(_first_of(here))
-    return [
-        Row(
-            name=f"mesh up until ready, model {model}",
-            value=here.started_seconds,
-            unit="s",
-            target="≤ 10 s",
-            met=here.started_seconds <= 10,
-            detail="empty data folder, weights present",
-        ),
-        Row(
-            name=f"first token of a first question, model {model}",
-            value=first.first_token,
-            unit="s",
-            target="",
-            met=None,
-            detail=f"whole answer {first.seconds:.1f} s",
-        ),
-    ]
-
-
-async def _first_of(here: Mesh) -> Timing:
-    async with client(here) as signed_in:
-        return await signed_in.turn(await signed_in.session(), "Say hello in three words.")
 
 
 async def _rate(streams: int, act: Callable[[int], Awaitable[Timing]]) -> float:

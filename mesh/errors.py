@@ -6,8 +6,10 @@ MeshError
 ├── AlreadyRunning       another `mesh up` owns this data folder
 ├── PortTaken            something else listens on the public port
 ├── EdgeUnusable         Envoy or its configuration cannot be used
-├── ModelUnknown         no built-in model has this name
+├── ModelUnknown         no model that runs here has this name
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
+├── ModelInUse           the running mesh answers with the model that was to go
+├── ReferenceUnavailable  the books of the offline reference could not be made
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
@@ -48,11 +50,19 @@ class EdgeUnusable(MeshError):
 
 
 class ModelUnknown(MeshError):
-    """No built-in model has this name."""
+    """No model that runs on this machine has this name, or it cannot be the name of one."""
 
 
 class ModelUnavailable(MeshError):
     """The weights could not be had, or what was had are not the pinned bytes."""
+
+
+class ModelInUse(MeshError):
+    """The running mesh answers with the model that was to go."""
+
+
+class ReferenceUnavailable(MeshError):
+    """The books of the offline reference could not be made."""
 
 
 class NotEnoughRoom(MeshError):

