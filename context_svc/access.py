@@ -79,7 +79,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "AckEvents": _USER,
         "ListMessages": _USER,
         "GetMessage": _USER,
-        "SearchMessages": _later(_USER),
+        "SearchMessages": _USER,
         "CancelTurn": _USER,
         "RespondToTurn": _later(_USER),
         "EditMessage": _later(_USER),
@@ -87,7 +87,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "ImportAnswer": _later(_USER),
         "RateMessage": _USER,
         "ClearMessages": _later(_USER),
-        "GetTurnReceipt": _later(_USER),
+        "GetTurnReceipt": _USER,
     },
     "assistant.agent.v1.AgentService": {
         "ListCapabilities": _USER,

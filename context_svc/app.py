@@ -21,9 +21,11 @@ from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from context_svc import access, sessions, signing
+from context_svc import access, indexes, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.background_runs import BackgroundRuns
+from context_svc.books import open_books, upkeep
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
 from context_svc.consents import Obey
@@ -37,6 +39,7 @@ from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
+from context_svc.ledger import Ledger, Purses
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
@@ -66,15 +69,16 @@ from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec, words
+from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 log = telemetry.logger(__name__)
 
@@ -127,13 +131,23 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     settings, clock, database = foundation.settings, foundation.clock, foundation.database
     codec = ChatCodec(foundation.mesh.log_epoch)
     journal = Journal(codec)
-    turns = Turns(journal, codec)
+    books = open_books(
+        database,
+        foundation.pages,
+        ledger=_ledger(settings),
+        index=indexes.of_engine(database.engine),
+        text_of=stored_text,
+    )
+    turns = Turns(journal, codec, books.indexing)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     watchers = Watchers(per_account=settings.streams_per_account)
     claims = Claims(
         journal,
         ids.uuid(),
         one_after_another(schedule_title, schedule_learning, schedule_memories),
+        books.ledger,
+        books.indexing,
+        schedule_summary,
     )
     async with open_channel(
         settings.orchestrator,
@@ -181,11 +195,21 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=forget_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages))
+        chat = ChatServicer(conversations, History(database, foundation.pages), books.receipts, books.search)
+        background = BackgroundRuns(
+            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=background,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             journal=session_log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -198,7 +222,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             publish=readers.publish,
             kept_us=kept_us,
         )
+        tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
+        await tidying.prepare()
         dossier = open_dossier(
             database,
             clock,
@@ -211,7 +237,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         memories = Memories(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             put=dossier.items.put,
             idle=lambda: not len(runs),
             wanted=memory_enabled,
@@ -219,7 +245,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, retention, learning, memories)
+        kinds = (titles, summaries, retention, tidying, learning, memories)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
@@ -231,7 +257,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 
-        async with schedule.running(), timer.running():
+        async with readers.watched(), schedule.running(), timer.running():
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
@@ -251,6 +277,12 @@ async def _cut_revoked(feed: Feed, *streams: Readers | Watchers) -> None:
             each.close_sign_ins({ended.sign_in for ended in change.sign_ins}, CloseReason.REVOKED)
     for each in streams:
         each.close_all(CloseReason.DRAINING)
+
+
+def _ledger(settings: ContextSettings) -> Ledger:
+    return Ledger(
+        day_limit=settings.daily_cost_micro_usd or None, run_limit=settings.turn_cost_micro_usd or None
+    )
 
 
 def _budget(settings: ContextSettings) -> Budget:
@@ -344,8 +376,9 @@ async def _identity(
         feed=feed,
         gate=gate,
         clock=clock,
+        purses=Purses(database, clock, _ledger(settings)),
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle, is_private)
     board = StatusBoard(
         database=database,
         clock=clock,

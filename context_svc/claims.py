@@ -7,11 +7,13 @@ claim. A dead owner's turn ends as a failure that can be tried again; only uncla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chassis.database import Engine, Row, Statement, Unit
 from context_svc.journal import Draft, Entry, Journal, Payload
+from context_svc.ledger import UNLIMITED, Allowance, Ledger, Spent
+from context_svc.search import Indexing
 from context_svc.turns import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
 LEASE_US = 10_000_000
@@ -36,6 +38,8 @@ class Claim:
     accepted_sequence: int
     cancel_device: str | None
     """The device that asked to stop it before it began, "" when that was no device; None: nobody asked."""
+    receipt: bytes = b""
+    allowance: Allowance = UNLIMITED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +62,8 @@ class Ending:
     answer: Answer | None = None
     reason: str = ""
     receipt: bytes = b""
+    spent: Spent | None = None
+    crowded: bool = False
 
 
 class Afterwards(Protocol):
@@ -80,9 +86,20 @@ def one_after_another(*parts: Afterwards) -> Afterwards:
 class Claims:
     """The units that claim, extend and end runs."""
 
-    def __init__(self, journal: Journal, owner: str, afterwards: Afterwards | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        owner: str,
+        afterwards: Afterwards | None = None,
+        ledger: Ledger | None = None,
+        indexing: Indexing | None = None,
+        crowded: Afterwards | None = None,
+    ) -> None:
         self._journal = journal
         self._afterwards = afterwards
+        self.ledger = ledger or Ledger()
+        self._indexing = indexing
+        self._crowded = crowded
         self.owner = owner
 
     def take(self, session_id: str, now_us: int) -> Unit[Claim | None]:
@@ -96,7 +113,7 @@ class Claims:
             " RETURNING *",
             {"owner": self.owner, "now": now_us, "session": session_id},
         )
-        return _claim(rows[0]) if rows else None
+        return (yield from self._with_money(_claim(rows[0]), now_us)) if rows else None
 
     def append(self, claim: Claim, drafts: Sequence[Draft], now_us: int) -> Unit[tuple[Entry, ...]]:
         """Append events of a run. Raises ClaimLost, and then nothing is kept."""
@@ -113,7 +130,7 @@ class Claims:
         if ending.answer is None:
             yield from _leave_unanswered(claim)
         else:
-            yield from _store_answer(claim, ending.answer, entries[-1].sequence, now_us)
+            yield from _store_answer(claim, ending.answer, entries[-1].sequence, now_us, self._indexing)
         yield Statement(
             "UPDATE turn SET state = :state, end_us = :now, reason = :reason, receipt = :receipt,"
             " owner = NULL WHERE id = :turn",
@@ -125,9 +142,23 @@ class Claims:
                 "turn": claim.turn_id,
             },
         )
+        yield from self.ledger.settle(claim.turn_id, ending.spent)
         if self._afterwards is not None:
             yield from self._afterwards(claim, ending.state, now_us)
+        if self._crowded is not None and ending.crowded:
+            yield from self._crowded(claim, ending.state, now_us)
         return entries
+
+    def _with_money(self, claim: Claim, now_us: int) -> Unit[Claim | None]:
+        """The claim with what it may cost; None, and the turn queued as it was, while others hold the rest."""
+        allowance = yield from self.ledger.reserve(claim.turn_id, claim.account_id, now_us)
+        if allowance is not None:
+            return replace(claim, allowance=allowance)
+        yield Statement(
+            "UPDATE turn SET state = 1, attempt = attempt - 1, owner = NULL, start_us = NULL WHERE id = :turn",
+            {"turn": claim.turn_id},
+        )
+        return None
 
 
 def renew(owner: str, engine: Engine, now_us: int) -> Unit[None]:
@@ -201,7 +232,9 @@ def _leave_unanswered(claim: Claim) -> Unit[None]:
     )
 
 
-def _store_answer(claim: Claim, answer: Answer, sequence: int, now_us: int) -> Unit[None]:
+def _store_answer(
+    claim: Claim, answer: Answer, sequence: int, now_us: int, indexing: Indexing | None
+) -> Unit[None]:
     depth = yield from depth_below(claim.session_id, claim.message_id)
     yield from store_message(
         claim.session_id,
@@ -214,6 +247,7 @@ def _store_answer(claim: Claim, answer: Answer, sequence: int, now_us: int) -> U
         data=answer.data(sequence, now_us),
         preview=answer.preview,
         now_us=now_us,
+        indexing=indexing,
     )
 
 
@@ -229,4 +263,5 @@ def _claim(row: Row) -> Claim:
         options=bytes(row["options"]),
         accepted_sequence=row["accepted_sequence"],
         cancel_device=row["cancel_device"] if row["cancel_request"] is not None else None,
+        receipt=bytes(row["receipt"] or b""),
     )

@@ -20,6 +20,7 @@ from context_svc.acknowledgements import acknowledge
 from context_svc.errors import CursorAhead, FrameUnexpected
 from context_svc.journal import ENDINGS, Entry, Kind
 from context_svc.messages import require_session
+from context_svc.paging import fitting
 from context_svc.readers import Beat, Closed, CloseReason, Frame, Reader, Readers, Refused
 from context_svc.runs import Material, Runs
 from context_svc.schedule import Schedule
@@ -109,12 +110,15 @@ class Conversations:
         """Store a message, durable on return, or find its turn; a new one is claimed in the same commit when
         its session is free. `reader` follows the session from there on. Raises what `Turns.accept` raises.
         """
+        began = self._clock.monotonic()
         place = self._schedule.place(submission.session_id, submission.account_id)
         try:
             accepted, material = await self._once(submission, reader, wanted=place is not None)
         except BaseException:
             self._schedule.give_back(place)
             raise
+        if not accepted.joined:
+            self._runs.arrivals.note(accepted.turn_id, self._clock.monotonic() - began)
         self._schedule.start(place, material)
         if not accepted.joined:
             self._schedule.wake(submission.session_id, submission.account_id)
@@ -241,11 +245,12 @@ class Conversations:
         entries = await self._database.read(lambda: read_on(account_id, cursor, self._log_epoch, limit))
         if isinstance(entries, Snapshot):
             return EventPage(entries=(), next=entries.through, at_end=True, snapshot=entries)
-        reached = entries[-1].sequence if entries else cursor.sequence
+        shown = entries[: fitting((len(entry.data) for entry in entries), limit)]
+        reached = shown[-1].sequence if shown else cursor.sequence
         return EventPage(
-            entries=entries,
+            entries=shown,
             next=Cursor(session_id=cursor.session_id, log_epoch=self._log_epoch, sequence=reached),
-            at_end=len(entries) < limit,
+            at_end=len(entries) < limit and len(shown) == len(entries),
         )
 
     async def _hear(self, user: User, hearing: _Hearing, incoming: AsyncIterator[Incoming]) -> None:

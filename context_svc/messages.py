@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from chassis.database import Database, Row, Statement, Unit, Value
 from context_svc.errors import MessageNotFound, SessionNotFound
-from context_svc.paging import Key, PageTokens, Query, page_size
+from context_svc.paging import Key, PageTokens, Query, fitting, page_size
 
 MOST_MATERIAL = 256  # messages of a branch that a turn is given
 MOST_MATERIAL_BYTES = 2 * 1024 * 1024  # about half a million tokens
@@ -25,10 +25,15 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Branch:
-    """The end of a branch, oldest first, and how many messages lie before it."""
+    """The end of a branch, oldest first, and how many messages lie before it.
+
+    `ids` name its messages; `all_ids` also those right before them that were read and left out.
+    """
 
     messages: tuple[bytes, ...]
     earlier: int
+    ids: tuple[str, ...] = ()
+    all_ids: tuple[str, ...] = ()
 
 
 class History:
@@ -50,8 +55,8 @@ class History:
         rows = await self._database.read(
             lambda: _page(account_id, session_id, after, limit + 1, newest_first)
         )
-        shown = rows[:limit]
-        more = len(rows) > limit
+        shown = rows[: fitting((len(row["data"]) for row in rows), limit)]
+        more = len(rows) > len(shown)
         return Page(
             messages=tuple(row["data"] for row in shown),
             next_page_token=self._tokens.issue(query, [shown[-1]["sequence"]]) if more else "",
@@ -123,8 +128,10 @@ def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
     return data
 
 
-def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
+def branch(session_id: str, leaf_id: str, *, whole: bool = False) -> Unit[Branch]:
     """The end of the branch that ends with `leaf_id`: the same cost however long the branch is.
+
+    With `whole` nothing that was read is left out to let its beginning move in steps.
 
     Where it begins moves in steps: between two steps a window begins as the one before it did, and an engine need
     not read it again.
@@ -140,13 +147,18 @@ def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
         " WHERE p.session_id = :session AND p.id = b.parent_id) THEN b.parent_id ELSE (SELECT t.message_id"
         " FROM turn t WHERE t.session_id = :session AND t.answer_id = b.parent_id) END"
         " WHERE b.height < :most)"
-        " SELECT depth, data FROM branch ORDER BY depth",
+        " SELECT id, depth, data FROM branch ORDER BY depth",
         {"session": session_id, "leaf": leaf_id, "most": MOST_MATERIAL},
     )
     if not rows:
         raise MessageNotFound
-    kept = rows[left_out([(row["depth"], len(row["data"])) for row in rows]) :]
-    return Branch(messages=tuple(row["data"] for row in kept), earlier=kept[0]["depth"])
+    kept = rows if whole else rows[left_out([(row["depth"], len(row["data"])) for row in rows]) :]
+    return Branch(
+        messages=tuple(row["data"] for row in kept),
+        earlier=kept[0]["depth"],
+        ids=tuple(row["id"] for row in kept),
+        all_ids=tuple(row["id"] for row in rows),
+    )
 
 
 def left_out(read: Sequence[tuple[int, int]]) -> int:

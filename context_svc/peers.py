@@ -34,10 +34,11 @@ class OrchestratorPeer:
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
         """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
+        request = wire.start(material, self._budget, self._leave(material))
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
             try:
                 async with asyncio.timeout(CONNECT):
-                    await stream.write(wire.start(material, self._budget, self._leave(material)))
+                    await stream.write(request)
                     await stream.wait_for_connection()
             except TimeoutError as error:
                 raise PeerUnavailable("orchestrator_svc does not answer") from error
@@ -45,7 +46,7 @@ class OrchestratorPeer:
                 raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
             except asyncio.InvalidStateError as error:
                 raise PeerUnavailable("orchestrator_svc refused the turn") from error
-            turn = OrchestratorTurn(stream)
+            turn = OrchestratorTurn(stream, wire.context_keys(request))
             async with Tasks() as tasks:
                 tasks.spawn("renew grants", self._renew(turn, material))
                 yield turn
@@ -93,10 +94,13 @@ class OrchestratorTurn:
     """One turn that runs there."""
 
     def __init__(
-        self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
+        self,
+        stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse],
+        context_keys: tuple[str, ...],
     ) -> None:
         self._stream = stream
         self._writing = asyncio.Lock()  # grpc.aio takes one write at a time
+        self.context_keys = context_keys
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""

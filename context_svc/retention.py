@@ -176,7 +176,8 @@ def _relabel(session: Session, through: int) -> Unit[Session]:
     """Take back what was made of removed messages: a suggested title, the preview, the end of the branch."""
     suggested = session.title_source is TitleSource.MODEL
     changed = yield Statement(
-        "UPDATE session SET first_sequence = :first, title = :title, title_source = :source,"
+        "UPDATE session SET first_sequence = CASE WHEN first_sequence > :first THEN first_sequence ELSE :first END,"
+        " title = :title, title_source = :source,"
         " preview = CASE WHEN EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id"
         " AND m.id = session.head_message_id) THEN preview ELSE '' END,"
         " head_message_id = (SELECT m.id FROM message m WHERE m.session_id = session.id"

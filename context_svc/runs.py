@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol, TypeAlias, assert_never
 
@@ -23,6 +23,8 @@ from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
 from context_svc.known import Known, known
 from context_svc.messages import Branch, branch
+from context_svc.receipts import Arrivals, ReceiptCodec, Tally
+from context_svc.summary_rows import Summary, joined
 from context_svc.turn_log import TurnLog
 from context_svc.turns import TurnState
 
@@ -31,6 +33,7 @@ log = telemetry.logger(__name__)
 SILENCE = 35.0  # seconds without a frame after which orchestrator_svc counts as frozen
 LAST_WORDS = 2.0  # seconds a cancelled run has to end by itself
 PREVIEW = 200  # characters
+SUMMARISED = 6  # messages of the shortest branch that a summary can stand for a part of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Over:
     explanation: str = ""
     retryable: bool = False
     stage: int = 0
+    retry_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Purpose(IntEnum):
 
     ANSWER = 1
     TITLE = 3
+    SUMMARY = 4
     MEMORY = 5
 
 
@@ -101,11 +106,14 @@ class Material:
     settings: bytes
     time_us: int
     purpose: Purpose = Purpose.ANSWER
+    summary: Summary | None = None
     known: Known = field(default_factory=Known)
 
 
 class TurnStream(Protocol):
-    """A turn that runs in orchestrator_svc."""
+    """A turn that runs in orchestrator_svc. `context_keys` names what of its context it was given."""
+
+    context_keys: tuple[str, ...]
 
     def frames(self) -> AsyncIterator[Frame]:
         """What it makes, ending with Over. Raises PeerLost when the room breaks off."""
@@ -121,8 +129,11 @@ class Orchestrator(Protocol):
         """Open a turn; leaving the block stops whatever still runs of it."""
 
 
-class RunCodec(Protocol):
-    """Writes what a run puts into the log."""
+class RunCodec(ReceiptCodec, Protocol):
+    """Writes what a run puts into the log and into its receipt."""
+
+    def crowded(self, started: bytes) -> bool:
+        """Whether the window of a serialised TurnStarted is so full that a summary should be made."""
 
     def text_delta(self, text: str) -> bytes:
         """A serialised TextDelta; ReasoningDelta has the same form."""
@@ -174,6 +185,7 @@ class Runs:
         self._publish = publish
         self._clock = clock
         self._running: dict[str, _Running] = {}
+        self.arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -195,6 +207,9 @@ class Runs:
             await self._perform(material, running)
         except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
+            await self._database.write(
+                claim.account_id, lambda: self._claims.ledger.settle(claim.turn_id, None)
+            )
         except StoreUnavailable as error:
             log.error("a turn could not be stored", error=error, turn=claim.turn_id)
             return False
@@ -218,7 +233,7 @@ class Runs:
         with suppress(ClaimLost, SessionNotFound):  # another replica was faster
             await self._database.write(
                 claim.session_id,
-                lambda: self._claims.end(claim, (), self._ending(claim, over, "", b""), now_us),
+                lambda: self._claims.end(claim, (), self._ending(claim, over, "", None), now_us),
                 committed=self._publish,
             )
 
@@ -232,17 +247,19 @@ class Runs:
             publish=self._publish,
             delta_payload=self._codec.text_delta,
         )
-        receipt: list[bytes] = []
+        tally = Tally(
+            earlier=claim.receipt, accept=self.arrivals.take(claim.turn_id), began=self._clock.monotonic()
+        )
         async with Tasks() as tasks:
             writing = tasks.spawn("write a turn", pen.write())
-            telling = tasks.spawn("run a turn", self._stream(material, running, pen, receipt))
+            telling = tasks.spawn("run a turn", self._stream(material, running, pen, tally))
             await asyncio.wait({writing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()  # it ends early only by a fault
             over = self._outcome(telling, running, pen)
             pen.close()
             await writing
-        await pen.end(self._ending(claim, over, running.device_id, b"".join(receipt)))
+        await pen.end(self._ending(claim, over, running.device_id, tally))
 
     def _outcome(self, telling: asyncio.Task[Over], running: _Running, pen: TurnLog) -> Over:
         error = telling.exception()
@@ -256,9 +273,7 @@ class Runs:
             case _:
                 return self._broken(running, pen, "INTERNAL", "Something went wrong.")
 
-    async def _stream(
-        self, material: Material, running: _Running, pen: TurnLog, receipt: list[bytes]
-    ) -> Over:
+    async def _stream(self, material: Material, running: _Running, pen: TurnLog, tally: Tally) -> Over:
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(SILENCE) as patience,
@@ -266,25 +281,39 @@ class Runs:
             Tasks() as tasks,
         ):
             tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
+            tally.context_keys = stream.context_keys
             async for frame in stream.frames():
                 if not running.stop.is_set():
                     patience.reschedule(loop.time() + SILENCE)
                 if isinstance(frame, Over):
                     return frame
-                self._note(material.claim, frame, pen, receipt)
+                self._note(material.claim, frame, pen, tally)
+                if isinstance(frame, ReceiptEntry):
+                    await self._note_cost(material.claim, frame)
                 await pen.room()
         return self._broken(running, pen, "PEER_UNAVAILABLE", "The assistant broke off.")
 
-    def _note(self, claim: Claim, frame: Frame, pen: TurnLog, receipt: list[bytes]) -> None:
+    async def _note_cost(self, claim: Claim, entry: ReceiptEntry) -> None:
+        """Keep what a step did cost as soon as it is known, so that a kill forgets at most one."""
+        spent = self._codec.step_spent(entry.data)
+        if spent.cost:
+            await self._database.write(
+                claim.account_id, lambda: self._claims.ledger.note(claim.turn_id, spent)
+            )
+
+    def _note(self, claim: Claim, frame: Frame, pen: TurnLog, tally: Tally) -> None:
         match frame:
             case TextDelta(text):
+                tally.token(self._clock.monotonic())
                 pen.add_delta(Kind.TEXT_DELTA, text)
             case ReasoningDelta(text):
                 pen.add_delta(Kind.REASONING_DELTA, text)
             case Happened(kind, payload):
+                if kind is Kind.TURN_STARTED:
+                    tally.started = payload
                 pen.add(Draft(kind=kind, turn_id=claim.turn_id, payload=constant(payload)))
             case ReceiptEntry(data):
-                receipt.append(data)
+                tally.entries.append(data)
             case Alive() | Over():
                 pass
             case _:
@@ -303,8 +332,12 @@ class Runs:
             retryable=True,
         )
 
-    def _ending(self, claim: Claim, over: Over, device_id: str, receipt: bytes) -> Ending:
+    def _ending(self, claim: Claim, over: Over, device_id: str, tally: Tally | None) -> Ending:
+        """The end of a run; without a tally nobody knows what it used beyond what was noted on the way."""
         partial = over.state is not TurnState.FINISHED
+        over = _explained(claim, over)
+        receipt = self._codec.receipt(tally, over.usage) if tally else claim.receipt
+        before, after = self._codec.spent(claim.receipt), self._codec.spent(receipt)
 
         def answer(sequence: int, time_us: int) -> bytes:
             if not over.message:
@@ -320,6 +353,8 @@ class Runs:
             answer=Answer(preview=over.text[:PREVIEW], data=answer) if over.message else None,
             reason=over.reason,
             receipt=receipt,
+            spent=after.beyond(before) if tally else None,
+            crowded=tally is not None and self._codec.crowded(tally.started),
         )
 
     def _last_event(self, over: Over, answer: Payload, device_id: str) -> tuple[Kind, Payload]:
@@ -335,6 +370,14 @@ class Runs:
                 return Kind.TURN_FAILED, lambda s, t: codec.turn_failed(over, answer(s, t))
 
 
+def _explained(claim: Claim, over: Over) -> Over:
+    """A run that was stopped because the day's money is used up says so, and until when."""
+    if over.reason != "COST_LIMIT" or not claim.allowance.of_the_day:
+        return over
+    spent = "Today's limit of money is reached. Models on the machines of this mesh cost nothing."
+    return replace(over, explanation=spent, retry_us=claim.allowance.retry_us)
+
+
 def constant(payload: bytes) -> Payload:
     """A payload that does not depend on the event's number or time."""
     return lambda _sequence, _time: payload
@@ -344,12 +387,16 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
     """Everything the turn is run with."""
     rows = yield Statement("SELECT settings FROM session WHERE id = :session", {"session": claim.session_id})
     read = yield from branch(claim.session_id, claim.message_id)
+    summary = None
+    if len(read.messages) >= SUMMARISED or read.earlier:
+        read, summary = yield from joined(claim.session_id, read)
     return Material(
         claim=claim,
         branch=read,
         settings=bytes(rows[0]["settings"] or b""),
         time_us=now_us,
         known=(yield from known(claim.account_id, claim.session_id, now_us)),
+        summary=summary,
     )
 
 

@@ -77,6 +77,14 @@ class ContextSettings(Settings):
     turn_seconds: float = Field(
         default=900, gt=0, description="Seconds of one turn, waiting for the person not counted."
     )
+    daily_cost_micro_usd: int = Field(
+        default=5_000_000,
+        ge=0,
+        description="Money that one account may spend in a day (UTC), in millionths of a dollar; 0: no limit.",
+    )
+    turn_cost_micro_usd: int = Field(
+        default=500_000, ge=0, description="Money that one turn may cost, in the same unit; 0: no limit."
+    )
     with_reflection: bool = Field(default=True, description="Whether gRPC server reflection is served.")
     log_format: Format = Field(default="text", description="Form of the log lines: `text` or `json`.")
     log_level: str = Field(default="INFO", description="Least level that is logged.")

@@ -22,6 +22,7 @@ from context_svc.errors import (
     TurnRunning,
 )
 from context_svc.journal import Draft, Entry, Journal, Kind
+from context_svc.search import Indexing
 
 OPEN_SESSION = 1
 MOST_OPEN_TURNS = 100
@@ -136,9 +137,10 @@ class TurnCodec(Protocol):
 class Turns:
     """The units that open and stop turns."""
 
-    def __init__(self, journal: Journal, codec: TurnCodec) -> None:
+    def __init__(self, journal: Journal, codec: TurnCodec, indexing: Indexing | None = None) -> None:
         self._journal = journal
         self._codec = codec
+        self._indexing = indexing
 
     def accept(self, submission: Submission, *, turn_id: str, answer_id: str, now_us: int) -> Unit[Accepted]:
         """Store a message with its queued turn, or find the turn that an earlier call made of it.
@@ -239,6 +241,7 @@ class Turns:
             data=message,
             preview=submission.preview,
             now_us=now_us,
+            indexing=self._indexing,
         )
         yield from _insert_turn(submission, turn_id, answer_id, session["last_sequence"], now_us)
         (entry,) = self._journal.numbered(
@@ -297,8 +300,9 @@ def store_message(
     data: bytes,
     preview: str,
     now_us: int,
+    indexing: Indexing | None = None,
 ) -> Unit[None]:
-    """Store a message and make it the newest of its session."""
+    """Store a message, to be found by its words, and make it the newest of its session."""
     yield Statement(
         "INSERT INTO message (session_id, id, turn_id, parent_id, depth, role, sequence, create_us, data)"
         " VALUES (:session, :id, :turn, :parent, :depth, :role, :sequence, :now, :data)",
@@ -318,6 +322,8 @@ def store_message(
         "UPDATE session SET head_message_id = :id, preview = :preview WHERE id = :session",
         {"id": message_id, "preview": preview, "session": session_id},
     )
+    if indexing is not None:
+        yield from indexing.store(session_id, message_id, data)
 
 
 def _take_sequence(submission: Submission, now_us: int) -> Unit[Row]:

@@ -143,3 +143,10 @@ class ModelLine:
     default: bool
     context: int
     state: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What a turn used. `lines` are pairs of a name and what there is to say of it."""
+
+    lines: tuple[tuple[str, str], ...]

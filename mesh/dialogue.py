@@ -2,6 +2,7 @@
 
 from prompt_toolkit import PromptSession
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chassis import ids
@@ -16,6 +17,7 @@ HELP = """\
 /model [NAME]   the models there are, or answer with this one from now on
 /sessions [N]   your sessions, or go on with number N
 /new            begin a new session
+/receipt        what the last answer used, cost and sent out
 /memory         what is remembered of you
 /forget ID      forget one of it, or `all`
 /help           this
@@ -73,6 +75,8 @@ class Dialogue:
             case "new":
                 self._talk.session = None
                 self._console.print("A new session begins with your next message.")
+            case "receipt":
+                await self._receipt()
             case "memory":
                 lines = await self._known.memories()
                 self._console.print(memory_table(lines) if lines else "Nothing is remembered.")
@@ -97,6 +101,15 @@ class Dialogue:
         for number, line in enumerate(found, 1):
             table.add_row(str(number), line.updated, line.title)
         self._console.print(table if found else "No sessions yet.")
+
+    async def _receipt(self) -> None:
+        if not (self._talk.session and self._talk.turn):
+            self._console.print("Nothing was answered here yet.")
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for line in (await self._conversation.receipt(self._talk.session, self._talk.turn)).lines:
+            table.add_row(*map(escape, line))
+        self._console.print(table)
 
     async def _approve(self) -> bool:
         return (await self._typed.prompt_async("  allow it? [y/N] ")).strip().lower() in ("y", "yes")

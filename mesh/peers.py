@@ -148,6 +148,11 @@ class Conversation:
         request = chat_pb2.CancelTurnRequest(session_id=session, turn_id=turn, request_id=request_id)
         await self._ask(self._chat.CancelTurn, request)
 
+    async def receipt(self, session: str, turn: str) -> answer.Receipt:
+        """Answer what a turn used, cost and sent out. Raises CallFailed."""
+        request = chat_pb2.GetTurnReceiptRequest(session_id=session, turn_id=turn)
+        return wire.receipt((await self._ask(self._chat.GetTurnReceipt, request)).receipt)
+
     async def approve(
         self, session: str, turn: str, request_id: str, asked: answer.ApprovalAsked, *, allowed: bool
     ) -> None:

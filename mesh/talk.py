@@ -36,6 +36,7 @@ class Talk:
         self._documented = wish.as_json
         self.model = wish.model
         self.session = wish.session
+        self.turn = ""  # the last one that ran here
 
     async def ask(self, text: str, approve: Callable[[], Awaitable[bool]] | None) -> answer.Body:
         """Send a message and show its turn; answer its last event, or what it waits for when nobody can be
@@ -52,6 +53,7 @@ class Talk:
             async with turn.interruptible(), aclosing(with_events) as events:  # type: ignore[type-var]
                 return await self._show(events, turn, approve)
         finally:
+            self.turn = turn.id or self.turn
             self._view.end()
 
     async def _show(

@@ -1,9 +1,11 @@
 """Between the contract's messages and what the terminal shows. Pure."""
 
 import json
+from collections.abc import Iterator
 
 import grpc
 from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.agent.v1 import agent_pb2
@@ -17,7 +19,9 @@ from chassis.status import Failure
 from mesh import answer, people
 from mesh.errors import CallFailed
 from mesh.health import MeshStatus, RoomStatus
+from mesh.printable import printable
 
+_STAGES = ("accept", "queue", "window", "first_token", "tools", "wait", "total")
 _PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _CURES = {
     "TOKEN_REVOKED": "Remove client/credentials.json in the data folder and sign in again.",
@@ -164,6 +168,11 @@ def call_failed(failure: Failure) -> CallFailed:
     )
 
 
+def receipt(message: chat_pb2.TurnReceipt) -> answer.Receipt:
+    """Answer what a receipt says, line by line."""
+    return answer.Receipt(lines=tuple((name, printable(told)) for name, told in _receipt_lines(message)))
+
+
 def _health_name(health: operator_pb2.RoomHealth.ValueType) -> str:
     return operator_pb2.RoomHealth.Name(health).removeprefix("ROOM_HEALTH_").lower().replace("_", " ")
 
@@ -243,3 +252,49 @@ def _wait(message: chat_pb2.ChatEvent) -> answer.ApprovalAsked | answer.Asked:
             digest=asked.arguments_sha256,
         )
     return answer.Asked(question=message.input_requested.message)
+
+
+def _receipt_lines(receipt: chat_pb2.TurnReceipt) -> Iterator[tuple[str, str]]:
+    model = receipt.model
+    if model.model:
+        yield "model", f"{model.model} ({'on this mesh' if model.local else model.provider or 'elsewhere'})"
+    yield "tokens", _tokens(receipt.usage)
+    yield "cost", f"${receipt.usage.cost_micro_usd / 1e6:.6f}"
+    yield "time", ", ".join(_times(receipt.latencies))
+    if receipt.window.kept_messages:
+        yield "seen", _window(receipt.window)
+    for call in receipt.calls:
+        outcome = chat_pb2.ToolOutcome.Name(call.outcome).removeprefix("TOOL_OUTCOME_").lower()
+        yield "action", f"{call.action}: {outcome}, {_span(call.duration)}"
+    if receipt.context_keys:
+        yield "context", ", ".join(receipt.context_keys)
+    for each in receipt.egress:
+        yield "left the mesh", f"{each.content} to {each.destination}, {each.bytes:,} bytes"
+    if not receipt.egress:
+        yield "left the mesh", "nothing"
+
+
+def _tokens(usage: message_pb2.Usage) -> str:
+    told = f"{usage.input_tokens:,} read ({usage.cached_tokens:,} cached), {usage.output_tokens:,} written"
+    return f"{told}, estimated" if usage.estimated else told
+
+
+def _window(window: chat_pb2.WindowReport) -> str:
+    counts = {
+        "messages": window.kept_messages,
+        "summarised": window.summarised_messages,
+        "left out": window.dropped_messages,
+    }
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{told}; {window.window_tokens:,} of {window.budget_tokens:,} tokens"
+
+
+def _times(latencies: chat_pb2.StageLatencies) -> Iterator[str]:
+    for stage in _STAGES:
+        if latencies.HasField(stage):  # type: ignore[arg-type]  # names of its fields
+            yield f"{stage.replace('_', ' ')} {_span(getattr(latencies, stage))}"
+
+
+def _span(duration: Duration) -> str:
+    seconds = duration.ToTimedelta().total_seconds()
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

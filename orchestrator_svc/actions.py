@@ -16,6 +16,7 @@ from orchestrator_svc.effects import (
     CallEntry,
     CancelTool,
     Effect,
+    EgressEntry,
     Emit,
     Ending,
     HostCall,
@@ -126,6 +127,7 @@ class Actions:
         if waiting is not None and not waiting.recorded:
             self._calls.running[call_id] = replace(waiting, recorded=True)
             yield self._run(waiting.call, waiting.offer)
+            yield from _left(waiting.call, waiting.offer)
 
     def progressed(self, call_id: str, message: str, fraction: float | None) -> Iterator[Effect]:
         """A call has something to show."""
@@ -193,6 +195,8 @@ class Actions:
         self._calls.running[call.call_id] = Running(call=call, offer=offer, recorded=not waits)
         yield self._started(call, offer.agent, offer.effect)
         yield AwaitRecord(call=call) if waits else self._run(call, offer)
+        if not waits:
+            yield from _left(call, offer)
 
     def _run(self, call: ToolCall, offer: Offer) -> Effect:
         timeout = min(offer.timeout, self._spending.tool_time_left)
@@ -231,6 +235,14 @@ class Actions:
                 call_id=call.call_id, action=call.action, agent=agent, ending=ending, duration=duration
             )
         )
+
+
+def _left(call: ToolCall, offer: Offer) -> Iterator[Effect]:
+    """The arguments of an action that is no business of the mesh alone went out with it."""
+    if offer.effect is not EffectClass.NONE and not offer.hosted:
+        content = f"arguments of {call.action}"
+        size = len(call.arguments.encode("utf-8", "surrogatepass"))
+        yield Receipt(entry=EgressEntry(destination=offer.agent, content=content, size=size))
 
 
 def _broken(call: ToolCall, offer: Offer) -> Failed | None:

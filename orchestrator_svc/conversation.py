@@ -139,6 +139,19 @@ class Usage:
         )
 
 
+def message_bytes(message: Message) -> int:
+    """Bytes of all text in a message."""
+    return sum(_content_bytes(part.content) for part in message.parts)
+
+
+def _content_bytes(content: Content) -> int:
+    match content:
+        case Text(text=text) | Reasoning(text=text) | Described(text=text):
+            return len(text.encode("utf-8", "surrogatepass"))
+        case ToolCall(arguments=text) | ToolResult(content=text):
+            return len(text.encode("utf-8", "surrogatepass"))
+
+
 def said(text: str, trust: Trust = Trust.PERSON) -> Part:
     """A part of words."""
     return Part(content=Text(text=text), trust=trust)

@@ -145,10 +145,26 @@ class CallEntry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EgressEntry:
+    """Something that left the machines of the mesh, for the receipt."""
+
+    destination: str
+    content: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowEntry:
+    """How many seconds it took to make a window, for the receipt."""
+
+    duration: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
     """An entry of the turn's receipt."""
 
-    entry: StepEntry | CallEntry
+    entry: StepEntry | CallEntry | EgressEntry | WindowEntry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,8 +29,10 @@ from orchestrator_svc.effects import (
     Receipt,
     RunTool,
     Stage,
+    StepEntry,
     StopModel,
     Suspend,
+    WindowEntry,
 )
 from orchestrator_svc.errors import PeerFailed, Reason
 from orchestrator_svc.generation import Alive, ModelFrame, Models, Steps
@@ -88,6 +90,7 @@ class Run:
         self._actions: dict[str, tuple[asyncio.Task[None], ...]] = {}
         self._began = self._spoke = self._heard = clock.monotonic()
         self._step_began = self._began
+        self._window_time = 0.0
         self._steps: Steps | None = None
         self._model: asyncio.Task[None] | None = None
 
@@ -117,8 +120,12 @@ class Run:
 
     def _tell(self, told: Input) -> None:
         """Tell the machine something and perform what it asks for."""
+        asked = self._clock.monotonic()
         for effect in self._turn.receive(told):
+            if isinstance(effect, Generate):  # the machine made a window to ask for it
+                self._window_time += self._clock.monotonic() - asked
             self._perform(effect)
+            asked = self._clock.monotonic()
         if self._turn.over:
             self._over.set()
 
@@ -126,6 +133,10 @@ class Run:
         match effect:
             case Receipt(entry=CallEntry() as entry):
                 self._audit(entry)
+                self._send(effect)
+            case Receipt(entry=StepEntry()):
+                self._send(Receipt(entry=WindowEntry(duration=self._window_time)))
+                self._window_time = 0.0
                 self._send(effect)
             case Emit() | Receipt() | Finish() | Fail() | Cancelled():
                 self._send(effect)

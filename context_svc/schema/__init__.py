@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import context, conversation, identity, identity_rules, jobs, learning
+from context_svc.schema import context, conversation, identity, identity_rules, jobs, learning, ledger
 
 MIGRATIONS: tuple[Migration, ...] = (
     identity.MIGRATION,
@@ -12,4 +12,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     context.MIGRATION,
     jobs.MIGRATION,
     learning.MIGRATION,
+    ledger.MIGRATION,
 )

@@ -11,15 +11,22 @@ from chassis import call
 from chassis.crossing import Context
 from context_svc.conversations import Conversations
 from context_svc.messages import History
+from context_svc.receipts import Receipts
+from context_svc.search import Search
 from context_svc.wire import chat as wire
+from context_svc.wire.receipts import receipt_response
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     """The conversation, over gRPC and what Envoy makes of it."""
 
-    def __init__(self, conversations: Conversations, history: History) -> None:
+    def __init__(
+        self, conversations: Conversations, history: History, receipts: Receipts, search: Search
+    ) -> None:
         self._conversations = conversations
         self._history = history
+        self._receipts = receipts
+        self._search = search
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""
@@ -93,6 +100,19 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         )
         return wire.message_response(data)
 
+    async def SearchMessages(
+        self, request: chat_pb2.SearchMessagesRequest, context: Context
+    ) -> chat_pb2.SearchMessagesResponse:
+        """Find messages."""
+        page = await self._search.page(
+            call.current().user().account,
+            request.query,
+            session_id=request.session_id,
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return wire.match_page(page)
+
     async def RateMessage(
         self, request: chat_pb2.RateMessageRequest, context: Context
     ) -> chat_pb2.RateMessageResponse:
@@ -110,3 +130,10 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
             call.current().user(), request.session_id, request.turn_id, request_id=request.request_id
         )
         return wire.cancelled(state)
+
+    async def GetTurnReceipt(
+        self, request: chat_pb2.GetTurnReceiptRequest, context: Context
+    ) -> chat_pb2.GetTurnReceiptResponse:
+        """What a turn used."""
+        account = call.current().user().account
+        return receipt_response(await self._receipts.of_turn(account, request.session_id, request.turn_id))

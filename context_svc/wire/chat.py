@@ -37,10 +37,12 @@ from context_svc.conversations import (
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Frame, Refused
 from context_svc.runs import Over
+from context_svc.search import MatchPage
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
 from context_svc.snapshots import Cursor, Snapshot
 from context_svc.turns import BusyPolicy, Submission, TurnState
+from context_svc.wire.receipts import ReceiptForm
 from context_svc.wire.session import open_turn
 from context_svc.wire.session import session as session_message
 
@@ -194,6 +196,28 @@ def message_page(page: Page) -> chat_pb2.ListMessagesResponse:
     )
 
 
+def stored_text(data: bytes) -> str:
+    """The text of a stored message."""
+    return text_of(message_pb2.Message.FromString(data).parts)
+
+
+def match_page(page: MatchPage) -> chat_pb2.SearchMessagesResponse:
+    """A page of findings."""
+    return chat_pb2.SearchMessagesResponse(
+        matches=[
+            chat_pb2.MessageMatch(
+                message=message_pb2.Message.FromString(match.message),
+                snippet=match.passage.text,
+                highlights=[
+                    chat_pb2.Highlight(start=start, end=end) for start, end in match.passage.stretches
+                ],
+            )
+            for match in page.matches
+        ],
+        next_page_token=page.next_page_token,
+    )
+
+
 def message_response(data: bytes) -> chat_pb2.GetMessageResponse:
     """One message."""
     return chat_pb2.GetMessageResponse(message=message_pb2.Message.FromString(data))
@@ -237,7 +261,7 @@ def words(messages: Sequence[bytes]) -> str:
     return "\n".join(text_of(message_pb2.Message.FromString(each).parts) for each in messages)
 
 
-class ChatCodec:
+class ChatCodec(ReceiptForm):
     """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
 
     def __init__(self, log_epoch: str) -> None:
@@ -336,6 +360,7 @@ class ChatCodec:
             message=over.explanation,
             retryable=over.retryable,
             stage=over.stage,  # type: ignore[arg-type]
+            retry_time=None if over.retry_us is None else _time(over.retry_us),
         )
         return failed.SerializeToString() + _present(
             (chat_pb2.TurnFailed.PARTIAL_FIELD_NUMBER, partial),

@@ -27,6 +27,7 @@ def new_session(request: pb.CreateSessionRequest) -> NewSession:
         title=request.title,
         settings=settings_bytes(request.settings),
         sealed=request.sealed,
+        private=request.settings.private,
     )
 
 
@@ -104,10 +105,12 @@ def change(request: pb.UpdateSessionRequest) -> Callable[[Session], SessionChang
     _check(paths)
 
     def apply(stored: Session) -> SessionChange:
+        settings = _merged(stored.settings, request.patch.settings, paths)
         return SessionChange(
             title=request.patch.title if "title" in paths else None,
-            settings=_merged(stored.settings, request.patch.settings, paths),
+            settings=settings,
             names=paths,
+            private=None if settings is None else is_private(settings),
         )
 
     return apply

@@ -16,6 +16,7 @@ from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
 from context_svc.journal import Kind
 from context_svc.runs import Alive, Frame, Happened, Material, Over, ReasoningDelta, ReceiptEntry, TextDelta
+from context_svc.summary_rows import Summary
 from context_svc.turns import TurnState
 from context_svc.wire import known, preferences
 from context_svc.wire.chat import ANSWER_FIELDS, text_of
@@ -52,10 +53,15 @@ def start(material: Material, budget: Budget, grants: turn_pb2.Grants) -> turn_p
             material=_material(material, total),
             options=options,
             models=known.models(layers),
-            budget=_budget(budget),
+            budget=_budget(budget, claim.allowance.most),
             grants=grants,
         )
     )
+
+
+def context_keys(request: turn_pb2.RunTurnRequest) -> tuple[str, ...]:
+    """What of its context a turn is given by the frame that opens it."""
+    return tuple(fact.key for fact in request.start.material.facts)
 
 
 def frames(response: turn_pb2.RunTurnResponse) -> Iterator[Frame]:
@@ -127,7 +133,10 @@ def _material(material: Material, total: Effective) -> turn_pb2.Material:
     messages = [message_pb2.Message.FromString(data) for data in material.branch.messages]
     marks = {settings.placement, *(message.placement for message in messages)}
     local_only = message_pb2.PLACEMENT_LOCAL_ONLY
+    if material.summary and material.summary.local_only:
+        marks.add(local_only)
     return turn_pb2.Material(
+        summary=_summary(material.summary) if material.summary else None,
         messages=messages,
         dropped_messages=material.branch.earlier,
         facts=known.facts(material.known, total),
@@ -137,12 +146,33 @@ def _material(material: Material, total: Effective) -> turn_pb2.Material:
     )
 
 
-def _budget(budget: Budget) -> turn_pb2.Budget:
+def _summary(summary: Summary) -> turn_pb2.Summary:
+    return turn_pb2.Summary(
+        text=summary.text, messages=summary.messages, through_message_id=summary.through_message_id
+    )
+
+
+class SummaryMarks:
+    """Reads what a summary has to know: `context_svc.summaries.Marks`."""
+
+    def local_only(self, settings: bytes, messages: tuple[bytes, ...]) -> bool:
+        """Whether any of these may be processed on the machines of the mesh alone."""
+        marks = {message_pb2.Message.FromString(data).placement for data in messages}
+        marks.add(session_pb2.SessionSettings.FromString(settings).placement)
+        return message_pb2.PLACEMENT_LOCAL_ONLY in marks
+
+    def dropped(self, started: bytes) -> int:
+        """How many messages were left out."""
+        return chat_pb2.TurnStarted.FromString(started).window.dropped_messages
+
+
+def _budget(budget: Budget, max_cost: int | None) -> turn_pb2.Budget:
     return turn_pb2.Budget(
         max_steps=budget.steps,
         max_calls=budget.calls,
         max_tool_time=_duration(budget.tool_time),
         max_tokens=budget.tokens,
+        max_cost_micro_usd=max_cost,
         max_time=_duration(budget.time),
     )
 

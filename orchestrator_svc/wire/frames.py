@@ -23,6 +23,7 @@ from orchestrator_svc.effects import (
     ApprovalRequested,
     CallEntry,
     Cancelled,
+    EgressEntry,
     Emit,
     Ending,
     Event,
@@ -39,6 +40,7 @@ from orchestrator_svc.effects import (
     ToolProgress,
     ToolStarted,
     TurnStarted,
+    WindowEntry,
 )
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.inputs import Failed
@@ -178,6 +180,10 @@ def receipt(frame: Receipt) -> pb.ReceiptEntry:
                 duration=voc.duration(entry.duration),
             )
             return pb.ReceiptEntry(call=call)
+        case EgressEntry(destination=destination, content=content, size=size):
+            return pb.ReceiptEntry(egress=chat.Egress(destination=destination, content=content, bytes=size))
+        case WindowEntry(duration=took):
+            return pb.ReceiptEntry(window_time=voc.duration(took))
 
 
 def answer(answer_: Answer) -> msg.Message:

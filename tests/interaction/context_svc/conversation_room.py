@@ -26,6 +26,9 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
+from context_svc import indexes
+from context_svc.background_runs import BackgroundRuns
+from context_svc.books import Books, open_books, upkeep
 from context_svc.claims import Claims, one_after_another
 from context_svc.context_items import ContextItems
 from context_svc.context_watch import Watchers
@@ -34,6 +37,7 @@ from context_svc.grants import Grants
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
+from context_svc.ledger import Ledger
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.paging import PageTokens
@@ -48,13 +52,14 @@ from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.signing import UserKeys
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
-from context_svc.wire.chat import ChatCodec, words
+from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 ACCOUNT = "account-1"
 BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
@@ -91,7 +96,12 @@ class Stage:
     def says(self, text: str) -> turn_pb2.RunTurnResponse:
         return self.event(text_delta=chat_pb2.TextDelta(text=text))
 
-    def finished(self, text: str) -> turn_pb2.RunTurnResponse:
+    def step(self, **usage: int) -> turn_pb2.RunTurnResponse:
+        """The receipt of a model step."""
+        step = chat_pb2.StepReceipt(model="played", usage=message_pb2.Usage(**usage))  # type: ignore[arg-type]
+        return Turn(receipt=turn_pb2.ReceiptEntry(step=step))
+
+    def finished(self, text: str, **usage: int) -> turn_pb2.RunTurnResponse:
         message = message_pb2.Message(
             id=self.start.answer_id,
             turn_id=self.start.turn_id,
@@ -99,8 +109,8 @@ class Stage:
             parts=[message_pb2.Part(text=text)],
             model="played",
         )
-        usage = message_pb2.Usage(input_tokens=3, output_tokens=2)
-        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=usage))
+        used = message_pb2.Usage(**(usage or {"input_tokens": 3, "output_tokens": 2}))  # type: ignore[arg-type]
+        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=used))
 
     def stopped(self, text: str) -> turn_pb2.RunTurnResponse:
         message = message_pb2.Message(parts=[message_pb2.Part(text=text)], model="played")
@@ -161,6 +171,8 @@ class Room:
     claims: Claims
     sessions: Sessions
     jobs: Jobs
+    books: Books
+    log_of_sessions: SessionLog
     items: ContextItems
     preferences: Preferences
 
@@ -213,6 +225,10 @@ async def room(
     *,
     background: bool = False,
     clock: Clock | None = None,
+    ledger: Ledger | None = None,
+    running_per_account: int = 4,
+    watched: bool = False,
+    address: str = "",
 ) -> AsyncIterator[Room]:
     """The conversation on `database`, serving one account on a unix socket; its jobs run with `background`."""
     orchestrator = orchestrator or PlayedOrchestrator()
@@ -225,8 +241,18 @@ async def room(
         authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
+        books = open_books(
+            database,
+            PageTokens(b"k" * 32),
+            ledger=ledger or Ledger(),
+            index=indexes.of_engine(database.engine),
+            text_of=stored_text,
+        )
         afterwards = one_after_another(schedule_title, schedule_learning, schedule_memories)
-        claims = Claims(journal, owner or ids.uuid(), afterwards)
+        claims = Claims(
+            journal, owner or ids.uuid(), afterwards, books.ledger, books.indexing, schedule_summary
+        )
+        turns = Turns(journal, codec, books.indexing)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET, Grants(grant_keys(), clock))
         runs = Runs(
@@ -237,10 +263,16 @@ async def room(
             publish=readers.publish,
             clock=clock,
         )
-        schedule = Schedule(database=database, claims=claims, runs=runs, clock=clock, running_per_account=4)
+        schedule = Schedule(
+            database=database,
+            claims=claims,
+            runs=runs,
+            clock=clock,
+            running_per_account=running_per_account,
+        )
         conversations = Conversations(
             database=database,
-            turns=Turns(journal, codec),
+            turns=turns,
             readers=readers,
             schedule=schedule,
             runs=runs,
@@ -249,17 +281,27 @@ async def room(
         )
         log = SessionLog(
             journal=journal,
-            turns=Turns(journal, codec),
+            turns=turns,
             codec=codec,
             publish=readers.publish,
             stop=runs.stop,
             close=readers.close_session,
             clock=clock,
         )
+        asking = BackgroundRuns(
+            database=database, clock=clock, orchestrator=peer, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=asking,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=peer,
+            runs=asking,
             journal=log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -273,13 +315,15 @@ async def room(
             kept_us=kept_us,
         )
         await retention.prepare()
+        tidying = upkeep(books, database, clock, log)
+        await tidying.prepare()
         items = ContextItems(
             database=database, clock=clock, log=log, bell=Watchers(), answers=ItemAnswers("epoch-1")
         )
         memories = Memories(
             database=database,
             clock=clock,
-            orchestrator=peer,
+            runs=asking,
             put=items.put,
             idle=lambda: not len(runs),
             wanted=memory_enabled,
@@ -287,10 +331,12 @@ async def room(
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, retention, learning, memories)
+        kinds = (titles, summaries, retention, tidying, learning, memories)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
-        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
+        servicer = ChatServicer(
+            conversations, History(database, PageTokens(b"k" * 32)), books.receipts, books.search
+        )
         boundary = Boundary(
             policies=POLICIES,
             authenticator=Everyone(caller()),
@@ -299,11 +345,13 @@ async def room(
         )
         async with (
             schedule.running(),
+            readers.watched() if watched else nullcontext(),
             timer.running() if background else nullcontext(),
             serve_for_test(
                 lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
                 policies=POLICIES,
                 boundary=boundary,
+                address=address,
             ) as channel,
         ):
             yield Room(
@@ -315,6 +363,8 @@ async def room(
                 database=database,
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
+                books=books,
+                log_of_sessions=log,
                 items=items,
                 preferences=preferences,
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),

@@ -158,6 +158,20 @@ class Door(
         self.cancelled.append(request.turn_id)
         return chat_pb2.CancelTurnResponse()
 
+    async def GetTurnReceipt(self, request: Any, context: Any) -> Any:
+        await self._check(context)
+        receipt = chat_pb2.TurnReceipt(
+            turn_id=request.turn_id,
+            model=chat_pb2.ModelChoice(model="far-1", provider="afar"),
+            usage=message_pb2.Usage(
+                input_tokens=1_200, output_tokens=34, cost_micro_usd=1_500, estimated=True
+            ),
+            calls=[chat_pb2.CallReceipt(action="calculator", outcome="TOOL_OUTCOME_DONE")],
+            egress=[chat_pb2.Egress(destination="afar", content="prompt", bytes=4_096)],
+        )
+        receipt.latencies.first_token.FromMilliseconds(250)
+        return chat_pb2.GetTurnReceiptResponse(receipt=receipt)
+
     async def RespondToTurn(self, request: Any, context: Any) -> Any:
         await self._check(context)
         self.answered.append(request)

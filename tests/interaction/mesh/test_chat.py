@@ -237,6 +237,29 @@ async def test_a_dialogue_asks_before_an_action_and_sends_the_answer(where: Plac
     assert (answered.approval_id, answered.decision) == ("a1", chat_pb2.APPROVAL_DECISION_APPROVE)
 
 
+@pytest.mark.requirement("CHAT-11")
+async def test_a_person_reads_what_the_last_answer_used_and_sent_out(where: Places, door: Door) -> None:
+    door.turns = [say("first")]
+    out = io.StringIO()
+
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("/receipt\rhi\r/receipt\r/quit\r")
+        async with asyncio.timeout(30):
+            await chat(where, Wish(), Console(file=out, width=200))
+
+    told = out.getvalue()
+    assert "Nothing was answered here yet." in told
+    for part in (
+        "far-1 (afar)",
+        "1,200 read (0 cached), 34 written, estimated",
+        "$0.001500",
+        "first token 250.0 ms",
+        "calculator: done",
+        "prompt to afar, 4,096 bytes",
+    ):
+        assert part in told
+
+
 @pytest.mark.requirement("RUN-3")
 async def test_without_a_mesh_one_sentence_says_so_and_what_to_do(where: Places) -> None:
     with pytest.raises(NotRunning) as failure:
