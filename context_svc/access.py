@@ -81,7 +81,7 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "GetMessage": _USER,
         "SearchMessages": _later(_USER),
         "CancelTurn": _USER,
-        "RespondToTurn": _later(_USER),
+        "RespondToTurn": _USER,
         "EditMessage": _later(_USER),
         "RegenerateTurn": _later(_USER),
         "ImportAnswer": _later(_USER),

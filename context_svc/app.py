@@ -67,6 +67,7 @@ from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
+from context_svc.waiting import Expiry
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.session import is_private, kept_us
@@ -134,6 +135,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             claims=claims,
             orchestrator=orchestrator,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
@@ -180,7 +182,14 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
+        )
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention, expiry))
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         watchers = Watchers(per_account=settings.streams_per_account)

@@ -9,6 +9,7 @@ from itertools import accumulate
 from chassis.database import Database, Row, Statement, Unit, Value
 from context_svc.errors import MessageNotFound, SessionNotFound
 from context_svc.paging import Key, PageTokens, Query, page_size
+from context_svc.turn_rows import base_of
 
 MOST_MATERIAL = 256  # messages of a branch that a turn is given
 MOST_MATERIAL_BYTES = 2 * 1024 * 1024  # about half a million tokens
@@ -29,6 +30,10 @@ class Branch:
 
     messages: tuple[bytes, ...]
     earlier: int
+
+
+NOTHING = Branch(messages=(), earlier=0)
+"""What a turn that answers no message is given."""
 
 
 class History:
@@ -95,26 +100,37 @@ def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
     """The end of the branch that ends with `leaf_id`: the same cost however long the branch is.
 
     Where it begins moves in steps: between two steps a window begins as the one before it did, and an engine need
-    not read it again.
-
-    A message may have been queued behind a turn that then ended without an answer: what came before it is the
-    message of that turn.
+    not read it again. Raises MessageNotFound.
     """
-    rows = yield Statement(
-        "WITH RECURSIVE branch (id, parent_id, depth, data, height) AS ("
-        " SELECT id, parent_id, depth, data, 1 FROM message WHERE session_id = :session AND id = :leaf"
-        " UNION ALL SELECT m.id, m.parent_id, m.depth, m.data, b.height + 1 FROM branch b"
-        " JOIN message m ON m.session_id = :session AND m.id = CASE WHEN EXISTS (SELECT 1 FROM message p"
-        " WHERE p.session_id = :session AND p.id = b.parent_id) THEN b.parent_id ELSE (SELECT t.message_id"
-        " FROM turn t WHERE t.session_id = :session AND t.answer_id = b.parent_id) END"
-        " WHERE b.height < :most)"
-        " SELECT depth, data FROM branch ORDER BY depth",
-        {"session": session_id, "leaf": leaf_id, "most": MOST_MATERIAL},
-    )
+    rows = yield from _upwards(session_id, leaf_id, MOST_MATERIAL)
     if not rows:
         raise MessageNotFound
+    rows.reverse()
     kept = rows[left_out([(row["depth"], len(row["data"])) for row in rows]) :]
     return Branch(messages=tuple(row["data"] for row in kept), earlier=kept[0]["depth"])
+
+
+def _upwards(session_id: str, leaf_id: str, most: int) -> Unit[list[Row]]:
+    """A message and those before it on its branch, newest first.
+
+    A message may have been queued behind a turn that then ended without an answer: what came before it is what that
+    turn hangs below.
+    """
+    rows: list[Row] = []
+    parent: str | None = leaf_id
+    while parent and len(rows) < most:
+        found = yield Statement(
+            "WITH RECURSIVE branch (id, parent_id, depth, data, height) AS ("
+            " SELECT id, parent_id, depth, data, 1 FROM message WHERE session_id = :session AND id = :leaf"
+            " UNION ALL SELECT m.id, m.parent_id, m.depth, m.data, b.height + 1 FROM branch b"
+            " JOIN message m ON m.session_id = :session AND m.id = b.parent_id WHERE b.height < :most)"
+            " SELECT id, parent_id, depth, data FROM branch ORDER BY height",
+            {"session": session_id, "leaf": parent, "most": most - len(rows)},
+        )
+        rows.extend(found)
+        missing = found[-1]["parent_id"] if found else parent
+        parent = (yield from base_of(session_id, missing)) if missing else None
+    return rows
 
 
 def left_out(read: Sequence[tuple[int, int]]) -> int:

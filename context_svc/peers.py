@@ -61,6 +61,7 @@ class OrchestratorTurn:
         self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
     ) -> None:
         self._stream = stream
+        self._pen = asyncio.Lock()
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""
@@ -73,5 +74,14 @@ class OrchestratorTurn:
 
     async def cancel(self) -> None:
         """Ask the turn to stop."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be over already
-            await self._stream.write(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+        await self._tell(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+
+    async def effect_recorded(self, call_id: str) -> None:
+        """Let an action with effects run."""
+        recorded = turn_pb2.EffectRecorded(call_id=call_id)
+        await self._tell(turn_pb2.RunTurnRequest(effect_recorded=recorded))
+
+    async def _tell(self, request: turn_pb2.RunTurnRequest) -> None:
+        async with self._pen:
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be over already
+                await self._stream.write(request)

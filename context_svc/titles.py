@@ -14,14 +14,15 @@ from chassis.database import Database, Statement, Unit
 from context_svc import job_rows
 from context_svc import session_rows as rows
 from context_svc.claims import Claim
+from context_svc.endings import Over
 from context_svc.errors import SuggestionFailed
 from context_svc.job_rows import Job, NewJob
 from context_svc.jobs import Done, Later, Limits, Result
 from context_svc.messages import branch
-from context_svc.runs import Material, Orchestrator, Over, Purpose
+from context_svc.runs import Material, Orchestrator, Purpose
 from context_svc.session_rows import Session, TitleSource
 from context_svc.sessions import Journal, Then
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 KIND = "title"
 LONGEST = 80  # characters

@@ -12,6 +12,7 @@ from chassis.crossing import Context
 from context_svc.conversations import Conversations
 from context_svc.messages import History
 from context_svc.wire import chat as wire
+from context_svc.wire import replies
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
@@ -101,3 +102,12 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
             call.current().user(), request.session_id, request.turn_id, request_id=request.request_id
         )
         return wire.cancelled(state)
+
+    async def RespondToTurn(
+        self, request: chat_pb2.RespondToTurnRequest, context: Context
+    ) -> chat_pb2.RespondToTurnResponse:
+        """Answer what a turn waits for."""
+        user = call.current().user()
+        return replies.responded(
+            await self._conversations.respond(user, replies.reply(request, user.account))
+        )

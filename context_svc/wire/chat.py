@@ -20,6 +20,7 @@ from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2
+from assistant.turn.v1 import turn_pb2
 from chassis.errors import InvalidRequest, NotServed, Violation
 from chassis.status import to_status
 from chassis.validation import violations
@@ -28,19 +29,24 @@ from context_svc.conversations import (
     EventPage,
     Incoming,
     Opened,
+    Replied,
     Said,
     Shown,
     Stopped,
     Unreadable,
     unreadable,
 )
+from context_svc.endings import Over
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Frame, Refused
-from context_svc.runs import Over
+from context_svc.runs import Call
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
 from context_svc.snapshots import Cursor, Snapshot
-from context_svc.turns import BusyPolicy, Submission, TurnState
+from context_svc.turn_rows import TurnState
+from context_svc.turns import BusyPolicy, Submission
+from context_svc.waiting import Ask, Pending
+from context_svc.wire.replies import reply
 from context_svc.wire.session import open_turn
 from context_svc.wire.session import session as session_message
 
@@ -124,6 +130,8 @@ def incoming(request: chat_pb2.ChatRequest, account_id: str) -> Incoming:
                 turn_id=request.cancel.turn_id,
                 request_id=request.cancel.request_id,
             )
+        case "respond":
+            return Replied(reply(request.respond, account_id))
         case "acknowledge":
             return Shown(tuple(cursor(each) for each in request.acknowledge.cursors))
         case _:
@@ -273,7 +281,7 @@ class ChatCodec:
             id=claim.answer_id,
             session_id=claim.session_id,
             turn_id=claim.turn_id,
-            parent_id=claim.message_id,
+            parent_id=claim.below,
             role=message_pb2.ROLE_ASSISTANT,
             create_time=_time(time_us),
             sequence=sequence,
@@ -301,6 +309,55 @@ class ChatCodec:
         """The text of a serialised ChatEvent that holds a TextDelta."""
         return chat_pb2.ChatEvent.FromString(event).text_delta.text
 
+    def asked(self, pending: Pending, expire_us: int) -> bytes:
+        """A serialised ApprovalRequested or InputRequested, with its end."""
+        if pending.ask is Ask.APPROVAL:
+            end = chat_pb2.ApprovalRequested(expire_time=_time(expire_us)).SerializeToString()
+        else:
+            end = chat_pb2.InputRequested(expire_time=_time(expire_us)).SerializeToString()
+        return pending.event + end
+
+    def turn_suspended(self, approvals: Sequence[str], questions: Sequence[str], expire_us: int) -> bytes:
+        """A serialised TurnSuspended."""
+        return chat_pb2.TurnSuspended(
+            approval_ids=approvals, input_ids=questions, expire_time=_time(expire_us)
+        ).SerializeToString()
+
+    def answered(self, pending: bytes, answer: bytes) -> bytes:
+        """A serialised PendingAnswer."""
+        return _field(turn_pb2.PendingAnswer.PENDING_FIELD_NUMBER, pending) + answer
+
+    def superseded(self) -> bytes:
+        """The part of a serialised PendingAnswer that says that a newer message took its place."""
+        return turn_pb2.PendingAnswer(superseded=True).SerializeToString()
+
+    def stopped_at(self, resumption: bytes, over: Over) -> Over:
+        """The end of a turn that had stopped there: what it said and used before comes first."""
+        before = turn_pb2.Resumption.FromString(resumption)
+        text = before.text + over.text
+        return replace(
+            over,
+            text=text,
+            message=self.partial_body(text) if text else b"",
+            usage=over.usage or before.counters.usage.SerializeToString(),
+        )
+
+    def call(self, event: bytes) -> Call:
+        """The call of a serialised ChatEvent that tells of its begin or its end."""
+        read = chat_pb2.ChatEvent.FromString(event)
+        return call_of(read.tool_started if read.HasField("tool_started") else read.tool_finished)
+
+    def tool_stopped(self, call: Call, *, in_doubt: bool) -> bytes:
+        """A serialised ToolFinished of an action that was cut off."""
+        outcome = chat_pb2.TOOL_OUTCOME_IN_DOUBT if in_doubt else chat_pb2.TOOL_OUTCOME_CANCELLED
+        doubt, cancelled = error_pb2.ERROR_REASON_EFFECT_IN_DOUBT, error_pb2.ERROR_REASON_ACTION_CANCELLED
+        error = chat_pb2.ToolError(
+            reason=doubt if in_doubt else cancelled, message="The turn ended while the action ran."
+        )
+        return chat_pb2.ToolFinished(
+            call_id=call.id, action=call.action, outcome=outcome, error=error
+        ).SerializeToString()
+
     def turn_finished(self, message: bytes, usage: bytes) -> bytes:
         """A serialised TurnFinished."""
         finished = chat_pb2.TurnFinished
@@ -325,6 +382,13 @@ class ChatCodec:
             (chat_pb2.TurnCancelled.PARTIAL_FIELD_NUMBER, partial),
             (chat_pb2.TurnCancelled.USAGE_FIELD_NUMBER, usage),
         )
+
+
+def call_of(told: chat_pb2.ToolStarted | chat_pb2.ToolFinished) -> Call:
+    """The call that an event tells of; an unknown class of effect counts as one."""
+    harmless = (chat_pb2.EFFECT_CLASS_NONE, chat_pb2.EFFECT_CLASS_READS_OUT)
+    began = isinstance(told, chat_pb2.ToolStarted)
+    return Call(id=told.call_id, action=told.action, effect=began and told.effect_class not in harmless)
 
 
 def _body(message: chat_pb2.NewMessage) -> bytes:

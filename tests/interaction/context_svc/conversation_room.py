@@ -40,6 +40,7 @@ from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
+from context_svc.waiting import Expiry
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
@@ -211,18 +212,20 @@ async def room(
         claims = Claims(journal, owner or ids.uuid(), schedule_title)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET)
+        turns = Turns(journal, codec)
         runs = Runs(
             database=database,
             claims=claims,
             orchestrator=peer,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
         schedule = Schedule(database=database, claims=claims, runs=runs, clock=clock, running_per_account=4)
         conversations = Conversations(
             database=database,
-            turns=Turns(journal, codec),
+            turns=turns,
             readers=readers,
             schedule=schedule,
             runs=runs,
@@ -231,7 +234,7 @@ async def room(
         )
         log = SessionLog(
             journal=journal,
-            turns=Turns(journal, codec),
+            turns=turns,
             codec=codec,
             publish=readers.publish,
             stop=runs.stop,
@@ -255,7 +258,14 @@ async def room(
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
+        )
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention, expiry))
         servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
         boundary = Boundary(
             policies=POLICIES,
