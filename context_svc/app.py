@@ -24,12 +24,15 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from context_svc import access, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
+from context_svc.clearing import Clearing
 from context_svc.context_items import ContextItems
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.executions import Executions
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
@@ -64,6 +67,7 @@ from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
 from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
@@ -164,7 +168,17 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=readers.close_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages))
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
+        )
+        chat = ChatServicer(conversations, History(database, foundation.pages), commands)
         titles = Titles(
             database=database,
             clock=clock,
@@ -191,7 +205,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention, expiry))
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         watchers = Watchers(per_account=settings.streams_per_account)
         items = ContextItems(
             database=database,
@@ -216,7 +230,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 open_streams=lambda: len(readers),
                 services=(chat.register, agent.register, known.register),
                 drain=drain,
-                in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
+                in_band=frozenset(
+                    f"/assistant.chat.v1.ChatService/{name}" for name in ("Chat", "SendMessageBatch")
+                ),
             )
 
 

@@ -13,6 +13,7 @@ from context_svc.turn_rows import base_of
 
 MOST_MATERIAL = 256  # messages of a branch that a turn is given
 MOST_MATERIAL_BYTES = 2 * 1024 * 1024  # about half a million tokens
+_WHOLE_BRANCH = 1_000_000  # messages
 STEP = 64  # messages: the beginning of the material moves by so many at once
 
 
@@ -44,22 +45,35 @@ class History:
         self._tokens = tokens
 
     async def page(
-        self, account_id: str, session_id: str, *, size: int, token: str, newest_first: bool
+        self,
+        account_id: str,
+        session_id: str,
+        *,
+        size: int,
+        token: str,
+        newest_first: bool,
+        leaf_id: str = "",
     ) -> Page:
-        """A page over every branch. Raises SessionNotFound and PageTokenInvalid."""
-        query = Query(
-            account=account_id, name="messages", filters={"session": session_id, "newest_first": newest_first}
-        )
-        after = self._tokens.read(query, token, (int,))
+        """A page over every branch, or over the one that ends with `leaf_id`.
+
+        Raises SessionNotFound, MessageNotFound (the leaf) and PageTokenInvalid.
+        """
+        filters = {"session": session_id, "newest_first": newest_first, "leaf": leaf_id}
+        query = Query(account=account_id, name="messages", filters=filters)
+        after = self._tokens.read(query, token, (int, int))
         limit = page_size(size)
-        rows = await self._database.read(
-            lambda: _page(account_id, session_id, after, limit + 1, newest_first)
-        )
+        asked = _Asked(account_id=account_id, session_id=session_id, after=after, newest_first=newest_first)
+        if leaf_id:
+            rows = await self._database.read(lambda: _branch_page(asked, leaf_id, limit + 1))
+        else:
+            rows = await self._database.read(lambda: _page(asked, limit + 1))
         shown = rows[:limit]
         more = len(rows) > limit
         return Page(
             messages=tuple(row["data"] for row in shown),
-            next_page_token=self._tokens.issue(query, [shown[-1]["sequence"]]) if more else "",
+            next_page_token=self._tokens.issue(query, [shown[-1]["sequence"], shown[-1]["role"]])
+            if more
+            else "",
         )
 
     async def message(self, account_id: str, session_id: str, message_id: str) -> bytes:
@@ -67,21 +81,63 @@ class History:
         return await self._database.read(lambda: _message(account_id, session_id, message_id))
 
 
-def _page(
-    account_id: str, session_id: str, after: Key | None, limit: int, newest_first: bool
-) -> Unit[Sequence[Row]]:
-    yield from require_session(account_id, session_id)
-    arguments: dict[str, Value] = {"session": session_id, "limit": limit}
-    if after is not None:
-        arguments["after"] = after[0]
-    comparison, order = ("<", "DESC") if newest_first else (">", "ASC")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """Whose page of which session, from behind `after` = (sequence, role)."""
+
+    account_id: str
+    session_id: str
+    after: Key | None
+    newest_first: bool
+
+
+def _page(asked: _Asked, limit: int) -> Unit[Sequence[Row]]:
+    yield from require_session(asked.account_id, asked.session_id)
+    arguments: dict[str, Value] = {"session": asked.session_id, "limit": limit}
+    if asked.after is not None:
+        arguments |= {"sequence": asked.after[0], "role": asked.after[1]}
+    comparison, order = ("<", "DESC") if asked.newest_first else (">", "ASC")
     rows = yield Statement(
-        "SELECT sequence, data FROM message WHERE session_id = :session"  # noqa: S608 - two fixed words
-        + (f" AND sequence {comparison} :after" if after is not None else "")
-        + f" ORDER BY sequence {order} LIMIT :limit",
+        "SELECT sequence, role, data FROM message WHERE session_id = :session"  # noqa: S608 - two fixed words
+        + (f" AND (sequence, role) {comparison} (:sequence, :role)" if asked.after is not None else "")
+        + f" ORDER BY sequence {order}, role {order} LIMIT :limit",
         arguments,
     )
     return rows
+
+
+def _branch_page(asked: _Asked, leaf_id: str, limit: int) -> Unit[Sequence[Row]]:
+    """A page of one branch. Newest first it costs what it shows; the other way round it reads the whole branch."""
+    yield from require_session(asked.account_id, asked.session_id)
+    yield from _message(asked.account_id, asked.session_id, leaf_id)
+    start, most = leaf_id, _WHOLE_BRANCH
+    if asked.newest_first:
+        most = limit
+        if asked.after is not None:
+            start, most = (yield from _at(asked)), limit + 1
+    rows = yield from _upwards(asked.session_id, start, most)
+    if not asked.newest_first:
+        rows.reverse()
+    behind = [row for row in rows if asked.after is None or _is_behind(row, asked)]
+    return behind[:limit]
+
+
+def _at(asked: _Asked) -> Unit[str]:
+    """The message that the page before ended with. Raises MessageNotFound when it was removed meanwhile."""
+    assert asked.after is not None
+    rows = yield Statement(
+        "SELECT id FROM message WHERE session_id = :session AND sequence = :sequence AND role = :role",
+        {"session": asked.session_id, "sequence": asked.after[0], "role": asked.after[1]},
+    )
+    if not rows:
+        raise MessageNotFound
+    return str(rows[0]["id"])
+
+
+def _is_behind(row: Row, asked: _Asked) -> bool:
+    assert asked.after is not None
+    here, there = (row["sequence"], row["role"]), tuple(asked.after)
+    return here < there if asked.newest_first else here > there
 
 
 def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
@@ -120,11 +176,12 @@ def _upwards(session_id: str, leaf_id: str, most: int) -> Unit[list[Row]]:
     parent: str | None = leaf_id
     while parent and len(rows) < most:
         found = yield Statement(
-            "WITH RECURSIVE branch (id, parent_id, depth, data, height) AS ("
-            " SELECT id, parent_id, depth, data, 1 FROM message WHERE session_id = :session AND id = :leaf"
-            " UNION ALL SELECT m.id, m.parent_id, m.depth, m.data, b.height + 1 FROM branch b"
+            "WITH RECURSIVE branch (id, parent_id, depth, sequence, role, data, height) AS ("
+            " SELECT id, parent_id, depth, sequence, role, data, 1 FROM message"
+            " WHERE session_id = :session AND id = :leaf"
+            " UNION ALL SELECT m.id, m.parent_id, m.depth, m.sequence, m.role, m.data, b.height + 1 FROM branch b"
             " JOIN message m ON m.session_id = :session AND m.id = b.parent_id WHERE b.height < :most)"
-            " SELECT id, parent_id, depth, data FROM branch ORDER BY height",
+            " SELECT parent_id, depth, sequence, role, data FROM branch ORDER BY height",
             {"session": session_id, "leaf": parent, "most": most - len(rows)},
         )
         rows.extend(found)

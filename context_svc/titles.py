@@ -102,6 +102,8 @@ class Titles:
         session = yield from rows.lock(job.session_id or "", job.account_id)
         if session is None or not wants_title(session, self._is_private):
             return None
+        if not (yield Statement("SELECT 1 AS one FROM turn WHERE id = :turn", {"turn": job.turn_id})):
+            return None  # what it was made of was removed meanwhile
         changed = yield from rows.update(
             session.id, title=title, title_source=TitleSource.MODEL, settings=session.settings, now_us=now_us
         )

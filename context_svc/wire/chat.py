@@ -14,13 +14,11 @@ from dataclasses import replace
 from typing import TypeVar, cast
 
 from google.protobuf.message import Message as ProtoMessage
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2
-from assistant.turn.v1 import turn_pb2
 from chassis.errors import InvalidRequest, NotServed, Violation
 from chassis.status import to_status
 from chassis.validation import violations
@@ -39,16 +37,16 @@ from context_svc.conversations import (
 from context_svc.endings import Over
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Frame, Refused
-from context_svc.runs import Call
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
 from context_svc.snapshots import Cursor, Snapshot
 from context_svc.turn_rows import TurnState
 from context_svc.turns import BusyPolicy, Submission
-from context_svc.waiting import Ask, Pending
+from context_svc.wire.encoding import field, moment, present
 from context_svc.wire.replies import reply
 from context_svc.wire.session import open_turn
 from context_svc.wire.session import session as session_message
+from context_svc.wire.turn_events import TurnEvents, body_of
 
 DOMAIN = "assistant.mesh"
 PREVIEW = 200
@@ -165,7 +163,7 @@ def frame(sent: Frame, response: type[Response]) -> Response:
         case Snapshot():
             data = chat_pb2.ChatResponse(snapshot=_snapshot(sent)).SerializeToString()
         case _:
-            data = _field(_EVENT, sent.data)
+            data = field(_EVENT, sent.data)
     return cast("Response", data)
 
 
@@ -222,7 +220,7 @@ def text_of(parts: Sequence[message_pb2.Part]) -> str:
     return "\n".join(part.text for part in parts if part.WhichOneof("content") == "text")
 
 
-class ChatCodec:
+class ChatCodec(TurnEvents):
     """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
 
     def __init__(self, log_epoch: str) -> None:
@@ -248,9 +246,9 @@ class ChatCodec:
     ) -> bytes:
         """A serialised ChatEvent."""
         envelope = chat_pb2.ChatEvent(
-            session_id=session_id, sequence=sequence, turn_id=turn_id, create_time=_time(time_us)
+            session_id=session_id, sequence=sequence, turn_id=turn_id, create_time=moment(time_us)
         )
-        return envelope.SerializeToString() + _field(kind, payload)
+        return envelope.SerializeToString() + field(kind, payload)
 
     def message(
         self,
@@ -270,7 +268,7 @@ class ChatCodec:
             turn_id=turn_id,
             parent_id=parent_id,
             role=message_pb2.ROLE_USER,
-            create_time=_time(time_us),
+            create_time=moment(time_us),
             sequence=sequence,
         )
         return body + added.SerializeToString()
@@ -283,7 +281,7 @@ class ChatCodec:
             turn_id=claim.turn_id,
             parent_id=claim.below,
             role=message_pb2.ROLE_ASSISTANT,
-            create_time=_time(time_us),
+            create_time=moment(time_us),
             sequence=sequence,
             partial=partial,
         )
@@ -291,14 +289,13 @@ class ChatCodec:
 
     def partial_body(self, text: str) -> bytes:
         """The body of an answer that broke off."""
-        part = message_pb2.Part(text=text, trust=message_pb2.TRUST_UNTRUSTED)
-        return message_pb2.Message(parts=[part]).SerializeToString()
+        return body_of(text)
 
     def turn_accepted(self, message: bytes, options: bytes) -> bytes:
         """A serialised TurnAccepted."""
         accepted = chat_pb2.TurnAccepted
-        return _field(accepted.MESSAGE_FIELD_NUMBER, message) + (
-            _field(accepted.OPTIONS_FIELD_NUMBER, options) if options else b""
+        return field(accepted.MESSAGE_FIELD_NUMBER, message) + (
+            field(accepted.OPTIONS_FIELD_NUMBER, options) if options else b""
         )
 
     def text_delta(self, text: str) -> bytes:
@@ -309,59 +306,10 @@ class ChatCodec:
         """The text of a serialised ChatEvent that holds a TextDelta."""
         return chat_pb2.ChatEvent.FromString(event).text_delta.text
 
-    def asked(self, pending: Pending, expire_us: int) -> bytes:
-        """A serialised ApprovalRequested or InputRequested, with its end."""
-        if pending.ask is Ask.APPROVAL:
-            end = chat_pb2.ApprovalRequested(expire_time=_time(expire_us)).SerializeToString()
-        else:
-            end = chat_pb2.InputRequested(expire_time=_time(expire_us)).SerializeToString()
-        return pending.event + end
-
-    def turn_suspended(self, approvals: Sequence[str], questions: Sequence[str], expire_us: int) -> bytes:
-        """A serialised TurnSuspended."""
-        return chat_pb2.TurnSuspended(
-            approval_ids=approvals, input_ids=questions, expire_time=_time(expire_us)
-        ).SerializeToString()
-
-    def answered(self, pending: bytes, answer: bytes) -> bytes:
-        """A serialised PendingAnswer."""
-        return _field(turn_pb2.PendingAnswer.PENDING_FIELD_NUMBER, pending) + answer
-
-    def superseded(self) -> bytes:
-        """The part of a serialised PendingAnswer that says that a newer message took its place."""
-        return turn_pb2.PendingAnswer(superseded=True).SerializeToString()
-
-    def stopped_at(self, resumption: bytes, over: Over) -> Over:
-        """The end of a turn that had stopped there: what it said and used before comes first."""
-        before = turn_pb2.Resumption.FromString(resumption)
-        text = before.text + over.text
-        return replace(
-            over,
-            text=text,
-            message=self.partial_body(text) if text else b"",
-            usage=over.usage or before.counters.usage.SerializeToString(),
-        )
-
-    def call(self, event: bytes) -> Call:
-        """The call of a serialised ChatEvent that tells of its begin or its end."""
-        read = chat_pb2.ChatEvent.FromString(event)
-        return call_of(read.tool_started if read.HasField("tool_started") else read.tool_finished)
-
-    def tool_stopped(self, call: Call, *, in_doubt: bool) -> bytes:
-        """A serialised ToolFinished of an action that was cut off."""
-        outcome = chat_pb2.TOOL_OUTCOME_IN_DOUBT if in_doubt else chat_pb2.TOOL_OUTCOME_CANCELLED
-        doubt, cancelled = error_pb2.ERROR_REASON_EFFECT_IN_DOUBT, error_pb2.ERROR_REASON_ACTION_CANCELLED
-        error = chat_pb2.ToolError(
-            reason=doubt if in_doubt else cancelled, message="The turn ended while the action ran."
-        )
-        return chat_pb2.ToolFinished(
-            call_id=call.id, action=call.action, outcome=outcome, error=error
-        ).SerializeToString()
-
     def turn_finished(self, message: bytes, usage: bytes) -> bytes:
         """A serialised TurnFinished."""
         finished = chat_pb2.TurnFinished
-        return _field(finished.MESSAGE_FIELD_NUMBER, message) + _field(finished.USAGE_FIELD_NUMBER, usage)
+        return field(finished.MESSAGE_FIELD_NUMBER, message) + field(finished.USAGE_FIELD_NUMBER, usage)
 
     def turn_failed(self, over: Over, partial: bytes) -> bytes:
         """A serialised TurnFailed."""
@@ -371,24 +319,17 @@ class ChatCodec:
             retryable=over.retryable,
             stage=over.stage,  # type: ignore[arg-type]
         )
-        return failed.SerializeToString() + _present(
+        return failed.SerializeToString() + present(
             (chat_pb2.TurnFailed.PARTIAL_FIELD_NUMBER, partial),
             (chat_pb2.TurnFailed.USAGE_FIELD_NUMBER, over.usage),
         )
 
     def turn_cancelled(self, partial: bytes, usage: bytes, device_id: str) -> bytes:
         """A serialised TurnCancelled."""
-        return chat_pb2.TurnCancelled(device_id=device_id).SerializeToString() + _present(
+        return chat_pb2.TurnCancelled(device_id=device_id).SerializeToString() + present(
             (chat_pb2.TurnCancelled.PARTIAL_FIELD_NUMBER, partial),
             (chat_pb2.TurnCancelled.USAGE_FIELD_NUMBER, usage),
         )
-
-
-def call_of(told: chat_pb2.ToolStarted | chat_pb2.ToolFinished) -> Call:
-    """The call that an event tells of; an unknown class of effect counts as one."""
-    harmless = (chat_pb2.EFFECT_CLASS_NONE, chat_pb2.EFFECT_CLASS_READS_OUT)
-    began = isinstance(told, chat_pb2.ToolStarted)
-    return Call(id=told.call_id, action=told.action, effect=began and told.effect_class not in harmless)
 
 
 def _body(message: chat_pb2.NewMessage) -> bytes:
@@ -435,25 +376,3 @@ def _positions(cursors: Sequence[Cursor]) -> list[session_pb2.SessionCursor]:
         )
         for each in cursors
     ]
-
-
-def _time(time_us: int) -> Timestamp:
-    return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1_000)
-
-
-def _present(*fields: tuple[int, bytes]) -> bytes:
-    return b"".join(_field(number, data) for number, data in fields if data)
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited field: its tag, its length, its bytes."""
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -19,7 +19,8 @@ from context_svc.journal import Kind
 from context_svc.runs import Alive, Frame, Happened, Material, ReasoningDelta, ReceiptEntry, TextDelta
 from context_svc.turn_rows import TurnState
 from context_svc.waiting import Ask, Pending, Suspended
-from context_svc.wire.chat import ANSWER_FIELDS, call_of, text_of
+from context_svc.wire.chat import ANSWER_FIELDS, text_of
+from context_svc.wire.turn_events import call_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

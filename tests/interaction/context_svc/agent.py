@@ -64,12 +64,17 @@ class World:
             content="written", next_actions=(NextAction(action="write", arguments='{"text":"more"}'),)
         )
 
+    async def _hold(self, arguments: Nothing, setting: Setting) -> Output:
+        self.entered.set()
+        await self.gate.wait()
+        return Output(content="held")
+
     async def _ask(self, arguments: Nothing, setting: Setting) -> Output:
         raise Question("Which size?", FORM)
 
     @property
     def actions(self) -> tuple[Tool[Any], ...]:
-        """One with an effect, one that asks the person, one that does neither."""
+        """One with an effect, one that asks the person, two that do neither."""
         return (
             CLOCK,
             Tool(
@@ -79,6 +84,14 @@ class World:
                 perform=self._write,
                 agent="pen",
                 effect=Effect.EFFECT,
+            ),
+            Tool(
+                name="hold",
+                description="Waits for the test.",
+                arguments=Nothing,
+                perform=self._hold,
+                agent="test",
+                effect=Effect.NONE,
             ),
             Tool(
                 name="ask_size",

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import grpc
 
+from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
@@ -23,8 +24,12 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
+from context_svc.branches import Branches
+from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
+from context_svc.clearing import Clearing
 from context_svc.conversations import Conversations
+from context_svc.executions import Executions
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.messages import History
@@ -35,10 +40,12 @@ from context_svc.retention import Retention
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
+from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
 from context_svc.waiting import Expiry
 from context_svc.wire.chat import ChatCodec
@@ -49,7 +56,10 @@ ACCOUNT = "account-1"
 BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
 _USER = Policy(audience=Audience.USER, deadline=None)
 _CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
-POLICIES = {f"/{_CHAT.full_name}/{method.name}": _USER for method in _CHAT.methods}
+_AGENT = agent_pb2.DESCRIPTOR.services_by_name["AgentService"]
+POLICIES = {
+    f"/{service.full_name}/{method.name}": _USER for service in (_CHAT, _AGENT) for method in service.methods
+}
 _TURN = turn_pb2.DESCRIPTOR.services_by_name["TurnService"]
 TURN_POLICIES = {f"/{_TURN.full_name}/{method.name}": _USER for method in _TURN.methods}
 
@@ -139,6 +149,7 @@ class Room:
     """A running room, and a client on its socket."""
 
     stub: chat_pb2_grpc.ChatServiceStub
+    agent: agent_pb2_grpc.AgentServiceStub
     orchestrator: PlayedOrchestrator
     readers: Readers
     schedule: Schedule
@@ -266,24 +277,38 @@ async def room(
             wake=schedule.wake,
         )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention, expiry))
-        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
+        )
+        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)), commands)
+        jobs = Jobs(database, clock, PageTokens(b"k" * 32), timer.stop)
+        agent = AgentServicer(Capabilities(peer.actions, PageTokens(b"k" * 32)), jobs, commands)
         boundary = Boundary(
             policies=POLICIES,
             authenticator=Everyone(caller()),
             domain="assistant.mesh",
-            in_band=frozenset({f"/{_CHAT.full_name}/Chat"}),
+            in_band=frozenset(f"/{_CHAT.full_name}/{name}" for name in ("Chat", "SendMessageBatch")),
         )
         async with (
             schedule.running(),
             timer.running() if background else nullcontext(),
             serve_for_test(
-                lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
+                servicer.register,
+                agent.register,
                 policies=POLICIES,
                 boundary=boundary,
             ) as channel,
         ):
             yield Room(
                 stub=chat_pb2_grpc.ChatServiceStub(channel),
+                agent=agent_pb2_grpc.AgentServiceStub(channel),
                 orchestrator=orchestrator,
                 readers=readers,
                 schedule=schedule,
@@ -291,7 +316,7 @@ async def room(
                 database=database,
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
-                jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
+                jobs=jobs,
             )
 
 

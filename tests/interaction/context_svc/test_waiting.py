@@ -228,15 +228,16 @@ async def test_a_newer_message_takes_the_place_of_an_open_answer(database: Datab
 async def test_a_message_sent_before_the_question_waits_for_its_answer(
     database: Database, world: World
 ) -> None:
-    async with agent_room(database, world, [WRITES, DONE, (Say("Second."),)]) as (here, llm):
+    world.gate.clear()
+    held = (*WRITES, Ask("h1", "hold"))
+    async with agent_room(database, world, [held, DONE, (Say("Second."),)]) as (here, llm):
         session = await here.session()
-        batch = [here.message(session, text) for text in ("write hello", "and then?")]
-        for message in batch:
-            request = chat_pb2.SendMessageRequest(message=message)
+        for text in ("write hello", "and then?"):
+            request = chat_pb2.SendMessageRequest(message=here.message(session, text))
             [frame async for frame in here.stub.SendMessage(request, timeout=5)]
-        log = await here.until(session, lambda events: "turn_suspended" in kinds(events) or len(events) > 50)
-        if one(log, "turn_suspended"):
-            await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
+        world.gate.set()
+        log = await here.until(session, ends_with("turn_suspended"))
+        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
         log = await here.until(session, lambda events: kinds(events).count("turn_finished") == 2)
         assert len(llm.opened) == 3
         assert world.effects == ["hello"]
