@@ -73,6 +73,7 @@ class Stage:
 
     start: turn_pb2.StartTurn
     cancelled: asyncio.Event
+    recorded: asyncio.Event
 
     def event(self, **event: object) -> turn_pb2.RunTurnResponse:
         return Turn(event=chat_pb2.ChatEvent(turn_id=self.start.turn_id, **event))  # type: ignore[arg-type]
@@ -129,12 +130,15 @@ class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
     ) -> AsyncIterator[turn_pb2.RunTurnResponse]:
         first = await anext(request_iterator)
         self.starts.append(first.start)
-        stage = Stage(start=first.start, cancelled=asyncio.Event())
+        stage = Stage(start=first.start, cancelled=asyncio.Event(), recorded=asyncio.Event())
 
         async def hear() -> None:
             async for request in request_iterator:
-                if request.WhichOneof("frame") == "cancel":
-                    stage.cancelled.set()
+                match request.WhichOneof("frame"):
+                    case "cancel":
+                        stage.cancelled.set()
+                    case "effect_recorded":
+                        stage.recorded.set()
 
         hearing = asyncio.create_task(hear())
         try:
