@@ -5,11 +5,16 @@ from rich.console import Console
 from rich.table import Table
 
 from mesh import answer
+from mesh.consent import AtTerminal
 from mesh.errors import MeshError
 from mesh.peers import Conversation
 from mesh.talk import Talk
 
 HELP = """\
+/edit TEXT      say your last message differently; the old one stays as a branch
+/retry          another answer to your last message
+/stop           stop the last turn, also one that waits for you
+/clear          empty this session, for every device
 /model [NAME]   the models there are, or answer with this one from now on
 /sessions [N]   your sessions, or go on with number N
 /new            begin a new session
@@ -26,6 +31,7 @@ class Dialogue:
         self, talk: Talk, conversation: Conversation, typed: PromptSession[str], console: Console
     ) -> None:
         self._talk, self._conversation, self._typed, self._console = talk, conversation, typed, console
+        self._person = AtTerminal(typed, console)
 
     async def run(self) -> int:
         """Go on until /quit or the end of the input."""
@@ -46,7 +52,7 @@ class Dialogue:
             if line.startswith("/"):
                 await self._command(*line[1:].split(maxsplit=1))
             else:
-                await self._talk.ask(line, self._approve)
+                await self._talk.ask(line, self._person)
         except MeshError as error:
             self._console.print(f"{error.what} {error.cure}", style="red", markup=False, highlight=False)
 
@@ -60,8 +66,19 @@ class Dialogue:
             case "sessions":
                 await self._sessions(argument)
             case "new":
-                self._talk.session = None
+                self._talk.go_on(None)
                 self._console.print("A new session begins with your next message.")
+            case "edit" if argument:
+                await self._talk.edit(argument, self._person)
+            case "edit":
+                self._console.print("Write the new words behind it: /edit TEXT.", markup=False)
+            case "retry":
+                await self._talk.retry(self._person)
+            case "stop":
+                await self._talk.stop()
+            case "clear":
+                await self._talk.clear()
+                self._console.print("This session is empty now, on every device.")
             case "help":
                 self._console.print(HELP, markup=False, highlight=False)
             case _:
@@ -71,7 +88,7 @@ class Dialogue:
         found = await self._conversation.sessions()
         if argument.isdigit() and 1 <= int(argument) <= len(found):
             chosen = found[int(argument) - 1]
-            self._talk.session = chosen.id
+            self._talk.go_on(chosen.id)
             self._console.print(f"Going on with “{chosen.title}”.", markup=False, highlight=False)
             return
         table = Table(box=None, pad_edge=False)
@@ -80,9 +97,6 @@ class Dialogue:
         for number, line in enumerate(found, 1):
             table.add_row(str(number), line.updated, line.title)
         self._console.print(table if found else "No sessions yet.")
-
-    async def _approve(self) -> bool:
-        return (await self._typed.prompt_async("  allow it? [y/N] ")).strip().lower() in ("y", "yes")
 
 
 def model_table(found: list[answer.ModelLine]) -> Table:

@@ -81,3 +81,10 @@ class SignInNeeded(MeshError):
 
 class UserUnknown(MeshError):
     """No account has this id or address."""
+
+
+class NothingSaid(MeshError):
+    """A command is about the last message or turn of this terminal, and there is none."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was said here yet.", "Write a message first.")

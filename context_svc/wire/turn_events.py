@@ -114,5 +114,5 @@ def body_of(text: str) -> bytes:
 def call_of(told: chat_pb2.ToolStarted | chat_pb2.ToolFinished) -> Call:
     """The call that an event tells of; an unknown class of effect counts as one."""
     harmless = (chat_pb2.EFFECT_CLASS_NONE, chat_pb2.EFFECT_CLASS_READS_OUT)
-    began = isinstance(told, chat_pb2.ToolStarted)
-    return Call(id=told.call_id, action=told.action, effect=began and told.effect_class not in harmless)
+    effect = isinstance(told, chat_pb2.ToolStarted) and told.effect_class not in harmless
+    return Call(id=told.call_id, action=told.action, effect=effect)

@@ -155,8 +155,8 @@ async def test_what_cannot_be_branched_is_refused(here: Room) -> None:
     assert await refused(mixed) == "INVALID_FIELD"
     used = events[0].turn_accepted.message.id
     assert await refused(edit(here, session, used, "one", client_message_id=used)) == "IDEMPOTENCY_KEY_REUSED"
+    again = chat_pb2.RegenerateTurnRequest(session_id=session, turn_id="none", request_id=ids.uuid())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        again = chat_pb2.RegenerateTurnRequest(session_id=session, turn_id="none", request_id=ids.uuid())
         await here.stub.RegenerateTurn(again, timeout=5)
     assert from_rpc_error(caught.value).reason == "TURN_NOT_FOUND"
 
