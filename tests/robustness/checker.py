@@ -55,8 +55,8 @@ def _turns(history: History) -> list[str]:
     ended: Counter[str] = Counter()
     found = []
     for event in history.log:
-        turn = event["turnId"]
-        if ended[turn]:
+        turn = event.get("turnId", "")  # a new title or new settings belong to no turn
+        if turn and ended[turn]:
             found.append(f"an event after the end of turn {turn}")
         ended[turn] += any(ending in event for ending in ENDINGS)
     stuck = {
