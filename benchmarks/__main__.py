@@ -49,6 +49,7 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                 await rows.first_token_one(here, port, commit),
                 *await rows.first_token_many(here, port),
                 await rows.relayed(here, port),
+                await rows.cancelled(here, port),
                 await rows.get_session_over_echo(here),
                 await rows.long_session(here, messages),
             ]

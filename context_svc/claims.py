@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chassis.database import Engine, Row, Statement, Unit
+from context_svc import audit
 from context_svc.journal import Draft, Entry, Journal, Payload
 from context_svc.turn_rows import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
@@ -116,6 +117,7 @@ class Claims:
         """Append events of a run. Raises ClaimLost, and then nothing is kept."""
         entries = yield from self._journal.append(claim.session_id, drafts, now_us)
         yield from still_held(claim)
+        yield from _audit(claim, drafts, now_us)
         return entries
 
     def end(
@@ -127,6 +129,7 @@ class Claims:
         yield from conclude(claim, ending, entries[-1].sequence, now_us)
         if self._afterwards is not None:
             yield from self._afterwards(claim, ending.state, now_us)
+        yield from _audit(claim, drafts, now_us)
         return entries
 
     def hold(
@@ -139,7 +142,9 @@ class Claims:
         entries = yield from self._journal.append(claim.session_id, drafts, now_us)
         yield from still_held(claim)
         rows = yield Statement("SELECT * FROM turn WHERE id = :turn", {"turn": claim.turn_id})
-        return (*entries, *(yield from holding.let_go(claim_of(rows[0]), now_us)))
+        more = yield from holding.let_go(claim_of(rows[0]), now_us)
+        yield from _audit(claim, drafts, now_us)
+        return (*entries, *more)
 
 
 def renew(owner: str, engine: Engine, now_us: int) -> Unit[None]:
@@ -204,6 +209,16 @@ def still_held(claim: Claim) -> Unit[None]:
     )
     if not rows:
         raise ClaimLost(claim.turn_id)
+
+
+def _audit(claim: Claim, drafts: Sequence[Draft], now_us: int) -> Unit[None]:
+    """A line of the audit log for each action that ended."""
+    for draft in drafts:
+        if draft.audit:
+            line = audit.Entry(
+                event=audit.Event.ACTION_ENDED, at_us=now_us, account=claim.account_id, subject=draft.audit
+            )
+            yield from audit.append(line)
 
 
 def conclude(claim: Claim, ending: Ending, sequence: int, now_us: int) -> Unit[None]:

@@ -58,7 +58,11 @@ class History:
 
         Raises SessionNotFound, MessageNotFound (the leaf) and PageTokenInvalid.
         """
-        filters: dict[str, str | int | bool] = {"session": session_id, "newest_first": newest_first, "leaf": leaf_id}
+        filters: dict[str, str | int | bool] = {
+            "session": session_id,
+            "newest_first": newest_first,
+            "leaf": leaf_id,
+        }
         query = Query(account=account_id, name="messages", filters=filters)
         after = self._tokens.read(query, token, (int, int))
         limit = page_size(size)

@@ -50,11 +50,16 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """A call of an action; with `effect` it changes something outside the conversation."""
+    """A call of an action; with `effect` it changes something outside the conversation.
+
+    `agent` is known at its begin, `outcome` (the contract's name) at its end.
+    """
 
     id: str
     action: str
+    agent: str = ""
     effect: bool = False
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +149,15 @@ class RunCodec(WaitCodec, Protocol):
 class _Running:
     """One run in this process. `stop` is set once somebody asked it to end.
 
-    `effects` are the actions with effects on their way, `may_run` those of them that were let run.
+    `effects` are the actions with effects on their way, `may_run` those of them that were let run, `agents` those of
+    all actions.
     """
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     device_id: str = ""
     effects: dict[str, Call] = field(default_factory=dict)
     may_run: set[str] = field(default_factory=set)
+    agents: dict[str, str] = field(default_factory=dict)
     recorded: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     def note(self, happened: Happened) -> Callable[[], None] | None:
@@ -160,10 +167,19 @@ class _Running:
             return None
         if happened.kind is Kind.TOOL_FINISHED:
             self.effects.pop(call.id, None)
-        elif call.effect:
+            return None
+        self.agents[call.id] = call.agent
+        if call.effect:
             self.effects[call.id] = call
             return lambda: self._record(call.id)
         return None
+
+    def audit(self, happened: Happened) -> str:
+        """What the audit log tells of the end of an action; empty for everything else."""
+        call = happened.call
+        if call is None or happened.kind is not Kind.TOOL_FINISHED:
+            return ""
+        return audited(call, self.agents.get(call.id, ""), call.outcome)
 
     def _record(self, call_id: str) -> None:
         if call_id in self.effects:
@@ -313,7 +329,9 @@ class Runs:
             case ReasoningDelta(text):
                 pen.add_delta(Kind.REASONING_DELTA, text)
             case Happened(kind, payload):
-                draft = Draft(kind=kind, turn_id=claim.turn_id, payload=constant(payload))
+                draft = Draft(
+                    kind=kind, turn_id=claim.turn_id, payload=constant(payload), audit=running.audit(frame)
+                )
                 pen.add(draft, running.note(frame))
             case ReceiptEntry(data):
                 receipt.append(data)
@@ -346,7 +364,17 @@ class Runs:
 
     def _cut_off(self, claim: Claim, call: Call, *, in_doubt: bool) -> Draft:
         payload = self._codec.tool_stopped(call, in_doubt=in_doubt)
-        return Draft(kind=Kind.TOOL_FINISHED, turn_id=claim.turn_id, payload=constant(payload))
+        return Draft(
+            kind=Kind.TOOL_FINISHED,
+            turn_id=claim.turn_id,
+            payload=constant(payload),
+            audit=audited(call, call.agent, "in_doubt" if in_doubt else "cancelled"),
+        )
+
+
+def audited(call: Call, agent: str, outcome: str) -> str:
+    """What the audit log tells of an action."""
+    return f"{call.action} {agent or '-'} {outcome}"
 
 
 def constant(payload: bytes) -> Payload:

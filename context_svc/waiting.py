@@ -16,7 +16,7 @@ from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
 from chassis.errors import InvalidRequest, Violation
-from context_svc import job_rows
+from context_svc import audit, job_rows
 from context_svc.claims import Claim, claim_of, conclude
 from context_svc.endings import EndCodec, Over, ending
 from context_svc.errors import ApprovalMismatch, TurnNotWaiting
@@ -65,7 +65,8 @@ class Suspended:
 class Reply:
     """What the person answers: `answer` is the serialised PendingAnswer, still without what waited.
 
-    `faults` says what is wrong with the answer to a question with this form.
+    `decision` is what the audit log tells of it; `faults` says what is wrong with the answer to a question with this
+    form.
     """
 
     key: Key
@@ -75,6 +76,7 @@ class Reply:
     id: str
     digest: str
     answer: bytes
+    decision: str
     faults: Callable[[str], Sequence[Violation]]
 
 
@@ -146,6 +148,13 @@ class Waiting:
             raise InvalidRequest(violations=found)
         state = yield from self._answer(turn, asked, reply)
         yield from remember(reply.key, reply.session_id, reply.turn_id)
+        line = audit.Entry(
+            event=audit.Event.ACTION_ANSWERED,
+            at_us=now_us,
+            account=reply.key.account_id,
+            subject=f"{reply.turn_id} {reply.id} {reply.decision}",
+        )
+        yield from audit.append(line)
         return state
 
     def supersede(self, turn: Row) -> Unit[None]:

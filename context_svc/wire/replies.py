@@ -38,6 +38,7 @@ def reply(request: chat_pb2.RespondToTurnRequest, account_id: str) -> Reply:
         id=asked,
         digest=digest,
         answer=answer.SerializeToString(),
+        decision=_decision(request),
         faults=_faults(request),
     )
 
@@ -45,6 +46,13 @@ def reply(request: chat_pb2.RespondToTurnRequest, account_id: str) -> Reply:
 def responded(state: TurnState) -> chat_pb2.RespondToTurnResponse:
     """Where the turn stands."""
     return chat_pb2.RespondToTurnResponse(state=int(state))  # type: ignore[arg-type]
+
+
+def _decision(request: chat_pb2.RespondToTurnRequest) -> str:
+    if request.HasField("approval"):
+        name = chat_pb2.ApprovalDecision.Name(request.approval.decision)
+        return name.removeprefix("APPROVAL_DECISION_").lower()
+    return "declined" if request.input.declined else "answered"
 
 
 def _faults(request: chat_pb2.RespondToTurnRequest) -> Callable[[str], Sequence[Violation]]:

@@ -113,6 +113,9 @@ def body_of(text: str) -> bytes:
 
 def call_of(told: chat_pb2.ToolStarted | chat_pb2.ToolFinished) -> Call:
     """The call that an event tells of; an unknown class of effect counts as one."""
+    if isinstance(told, chat_pb2.ToolFinished):
+        outcome = chat_pb2.ToolOutcome.Name(told.outcome).removeprefix("TOOL_OUTCOME_").lower()
+        return Call(id=told.call_id, action=told.action, outcome=outcome)
     harmless = (chat_pb2.EFFECT_CLASS_NONE, chat_pb2.EFFECT_CLASS_READS_OUT)
-    effect = isinstance(told, chat_pb2.ToolStarted) and told.effect_class not in harmless
-    return Call(id=told.call_id, action=told.action, effect=effect)
+    effect = told.effect_class not in harmless
+    return Call(id=told.call_id, action=told.action, agent=told.agent, effect=effect)

@@ -13,8 +13,9 @@ import pytest
 from assistant.agent.v1 import agent_pb2
 from assistant.chat.v1 import chat_pb2
 from chassis import ids
-from chassis.database import Database
+from chassis.database import Database, Statement, Unit
 from chassis.status import from_rpc_error
+from context_svc.audit import first_broken
 from tests.interaction.context_svc.agent import World, agent_room, approve
 from tests.interaction.context_svc.conversation_room import Room, kinds
 from tests.interaction.context_svc.test_waiting import WRITES, ask, ends_with, one
@@ -119,3 +120,30 @@ async def test_an_action_runs_while_another_turn_waits_for_the_person(
         events = await run(here, order(session, "current_time", follow=True))
         assert kinds(events)[-1] == "turn_finished"
         assert kinds(await here.log(session)).count("turn_suspended") == 1
+
+
+@pytest.mark.requirement("AGT-3")
+@pytest.mark.requirement("AGT-4")
+async def test_each_action_and_each_answer_is_a_line_of_the_audit_log_without_content(
+    database: Database, world: World
+) -> None:
+    async with agent_room(database, world, [WRITES, (Say("Done."),)]) as (here, _):
+        session, log = await ask(here)
+        asked = one(log, "approval_requested")
+        await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+        await here.until(session, ends_with("turn_finished"))
+        await run(here, order(session, "current_time", follow=True))
+        lines = await database.read(_audited)
+    turn, approval_id = asked.turn_id, asked.approval_requested.approval_id
+    assert lines == [
+        ("action_ended", "current_time clock done"),
+        ("action_answered", f"{turn} {approval_id} approve"),
+        ("action_ended", "write pen done"),
+        ("action_ended", "current_time clock done"),
+    ]
+    assert await database.read(first_broken) is None
+
+
+def _audited() -> Unit[list[tuple[str, str]]]:
+    rows = yield Statement("SELECT event, subject FROM audit ORDER BY sequence")
+    return [(row["event"], row["subject"]) for row in rows]
