@@ -47,7 +47,7 @@ from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
-from context_svc.waiting import Expiry
+from context_svc.waiting import Expiry, Waiting
 from context_svc.wire.chat import ChatCodec
 from context_svc.wire.session import is_private, kept_us
 from context_svc.wire.turn import Budget
@@ -162,6 +162,7 @@ class Room:
     claims: Claims
     sessions: Sessions
     jobs: Jobs
+    waiting: Waiting
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -321,6 +322,7 @@ async def room(
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
                 jobs=jobs,
+                waiting=turns.waiting,
             )
 
 

@@ -18,6 +18,8 @@ from chassis import ids
 from chassis.database import Database
 from chassis.status import from_rpc_error, from_status
 from chassis.testing import FakeClock
+from context_svc.errors import TurnNotFound
+from context_svc.wire.replies import reply
 from tests.interaction.context_svc.agent import World, agent_room, approve
 from tests.interaction.context_svc.conversation_room import Room, kinds
 from tests.interaction.orchestrator_svc.scripted_llm import Ask, Say
@@ -121,6 +123,16 @@ async def test_an_answer_is_bound_to_what_was_seen_and_used_once(database: Datab
         no = approve(session, asked, yes.request_id, decision=chat_pb2.APPROVAL_DECISION_DENY)
         assert await refused(here, no) == "IDEMPOTENCY_KEY_REUSED"
         assert world.effects == ["hello"]
+
+
+@pytest.mark.requirement("AGT-4")
+async def test_nobody_else_can_answer(database: Database, world: World) -> None:
+    async with agent_room(database, world, [WRITES]) as (here, _):
+        session, log = await ask(here)
+        theirs = reply(approve(session, one(log, "approval_requested")), "account-2")
+        with pytest.raises(TurnNotFound):
+            await database.write(session, lambda: here.waiting.respond(theirs, 1))
+        assert kinds(await here.log(session))[-1] == "turn_suspended"
 
 
 @pytest.mark.requirement("AGT-4")
