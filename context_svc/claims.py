@@ -16,9 +16,10 @@ from context_svc.journal import Draft, Entry, Journal, Payload
 from context_svc.turn_rows import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
 LEASE_US = 10_000_000
+# SQLite uses a partial index only for a query that repeats its condition: hence `state < 5` beside narrower ones.
 _NOT_BEHIND = (
     "(q.action IS NOT NULL OR NOT EXISTS (SELECT 1 FROM turn w WHERE w.session_id = q.session_id"
-    " AND w.state IN (3, 4) AND w.accepted_sequence < q.accepted_sequence))"
+    " AND w.state < 5 AND w.state IN (3, 4) AND w.accepted_sequence < q.accepted_sequence))"
 )
 
 
@@ -105,7 +106,7 @@ class Claims:
         yield from lock_session(session_id)
         rows = yield Statement(
             "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner, start_us = :now WHERE id = ("  # noqa: S608
-            f" SELECT q.id FROM turn q WHERE q.session_id = :session AND q.state = 1 AND {_NOT_BEHIND}"
+            f" SELECT q.id FROM turn q WHERE q.session_id = :session AND q.state < 5 AND q.state = 1 AND {_NOT_BEHIND}"
             " ORDER BY q.accepted_sequence LIMIT 1)"
             " AND NOT EXISTS (SELECT 1 FROM turn WHERE session_id = :session AND state = 2)"
             " RETURNING *",
@@ -185,7 +186,7 @@ def orphans(engine: Engine, now_us: int) -> Unit[tuple[Claim, ...]]:
 def waiting_sessions() -> Unit[tuple[tuple[str, str], ...]]:
     """Sessions, with their accounts, that have a queued turn that may run; at most 1,000."""
     rows = yield Statement(
-        "SELECT DISTINCT q.session_id, q.account_id FROM turn q WHERE q.state = 1 AND NOT EXISTS"  # noqa: S608
+        "SELECT DISTINCT q.session_id, q.account_id FROM turn q WHERE q.state < 5 AND q.state = 1 AND NOT EXISTS"  # noqa: S608
         f" (SELECT 1 FROM turn r WHERE r.session_id = q.session_id AND r.state = 2) AND {_NOT_BEHIND} LIMIT 1000"
     )
     return tuple((row["session_id"], row["account_id"]) for row in rows)

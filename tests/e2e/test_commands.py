@@ -39,7 +39,7 @@ def said(http: httpx.Client, session: str, text: str) -> list[dict[str, Any]]:
 def ended(home: House, session: str, turns: int) -> list[dict[str, Any]]:
     """The log once so many turns are over."""
     while True:
-        log: list[dict[str, Any]] = log_of(home, session)  # type: ignore[assignment]
+        log: list[dict[str, Any]] = log_of(home, session)
         if sum(any(ending in event for ending in ENDINGS) for event in log) >= turns:
             return log
 

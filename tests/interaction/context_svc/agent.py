@@ -17,10 +17,11 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database
 from chassis.testing import serve_for_test
 from orchestrator_svc.catalogue import Catalogue
+from orchestrator_svc.conversation import NextAction
 from orchestrator_svc.peers import LlmModels
 from orchestrator_svc.servicer import TurnServicer
 from orchestrator_svc.tools.clock import CLOCK
-from orchestrator_svc.tools.tool import Effect, NextAction, Output, Question, Setting, Tool
+from orchestrator_svc.tools.tool import Effect, Output, Question, Setting, Tool
 from orchestrator_svc.turns import Turns
 from tests.interaction.context_svc.conversation_room import Room, room
 from tests.interaction.orchestrator_svc.scripted_llm import POLICIES, ScriptedLlm, Step

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -167,7 +168,7 @@ async def test_of_many_answers_at_once_one_wins(database: Database, world: World
     ],
 )
 async def test_denied_and_edited_calls_do_what_the_person_said(
-    database: Database, world: World, changes: dict[str, object], effects: list[str], outcome: int
+    database: Database, world: World, changes: dict[str, Any], effects: list[str], outcome: int
 ) -> None:
     async with agent_room(database, world, [WRITES, DONE]) as (here, _):
         session, log = await ask(here)
