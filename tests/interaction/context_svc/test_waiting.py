@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.session.v1 import session_pb2
+from assistant.turn.v1 import turn_pb2
 from chassis import ids
 from chassis.database import Database
 from chassis.status import from_rpc_error, from_status
@@ -22,7 +23,7 @@ from chassis.testing import FakeClock
 from context_svc.errors import TurnNotFound
 from context_svc.wire.replies import reply
 from tests.interaction.context_svc.agent import World, agent_room, approve
-from tests.interaction.context_svc.conversation_room import Room, kinds
+from tests.interaction.context_svc.conversation_room import Room, Stage, kinds, room
 from tests.interaction.orchestrator_svc.scripted_llm import Ask, Say
 
 WRITES = (Say("I will write. "), Ask("w1", "write", '{"text":"hello"}'), Ask("c1", "current_time"))
@@ -329,3 +330,22 @@ async def test_an_open_waiting_turn_is_listed_with_its_end(database: Database, w
         (waiting,) = listed.open_turns
         assert waiting.state == session_pb2.TURN_STATE_WAITING
         assert waiting.expire_us == log[-1].turn_suspended.expire_time.ToMicroseconds()
+
+
+@pytest.mark.requirement("OPS-1")
+async def test_a_turn_that_was_given_back_goes_on_with_its_results(database: Database) -> None:
+    async def gives_back(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+        yield stage.started()
+        if not stage.start.HasField("resumption"):
+            counters = turn_pb2.Counters(steps=3)
+            stopped = turn_pb2.Resumption(counters=counters, text="so far")
+            yield turn_pb2.RunTurnResponse(suspended=turn_pb2.Suspended(resumption=stopped))
+            return
+        assert stage.start.resumption.counters.steps == 3
+        yield stage.finished("so far, done")
+
+    async with room(database) as here:
+        here.orchestrator.play = gives_back
+        events = await here.say(await here.session(), "go")
+    assert kinds(events) == ["turn_accepted", "turn_started", "turn_started", "turn_finished"]
+    assert [event.turn_started.attempt for event in events[1:3]] == [1, 2]
