@@ -90,6 +90,16 @@ class Holding(Protocol):
         """Part of a unit that holds the turn: store where it stopped, or end it. Answers what it logged."""
 
 
+def one_after_another(*parts: Afterwards) -> Afterwards:
+    """Several of them as one."""
+
+    def afterwards(claim: Claim, state: TurnState, now_us: int) -> Unit[None]:
+        for part in parts:
+            yield from part(claim, state, now_us)
+
+    return afterwards
+
+
 class Claims:
     """The units that claim, extend and end runs."""
 

@@ -22,6 +22,7 @@ from context_svc.claims import Claim, ClaimLost, Claims
 from context_svc.endings import Over, ending
 from context_svc.errors import PeerUnavailable, SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
+from context_svc.known import Known, known
 from context_svc.messages import NOTHING, Branch, branch
 from context_svc.turn_log import TurnLog
 from context_svc.turn_rows import TurnState
@@ -92,6 +93,7 @@ class Purpose(IntEnum):
     ANSWER = 1
     ACTION = 2
     TITLE = 3
+    MEMORY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +106,7 @@ class Material:
     time_us: int
     purpose: Purpose = Purpose.ANSWER
     answers: tuple[bytes, ...] = ()
+    known: Known = field(default_factory=Known)
 
 
 class TurnStream(Protocol):
@@ -393,6 +396,7 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
         time_us=now_us,
         purpose=Purpose.ANSWER if claim.action is None else Purpose.ACTION,
         answers=(yield from answers(claim)) if claim.resumption else (),
+        known=(yield from known(claim.account_id, claim.session_id, now_us)),
     )
 
 
