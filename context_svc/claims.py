@@ -138,7 +138,7 @@ class Claims:
         entries = yield from self._journal.append(claim.session_id, [*drafts, ending.draft], now_us)
         yield from still_held(claim)
         yield from conclude(claim, ending, entries[-1].sequence, now_us)
-        if self._afterwards is not None:
+        if self._afterwards is not None and claim.action is None:
             yield from self._afterwards(claim, ending.state, now_us)
         yield from _audit(claim, drafts, now_us)
         return entries

@@ -120,8 +120,9 @@ async def agent_room(
     clock = clock or SystemClock()
     async with serve_for_test(llm.register, policies=POLICIES) as channel:
         catalogue = Catalogue(world.actions)
-        turns = Turns(models=LlmModels(channel, clock), catalogue=catalogue, clock=clock)
-        orchestrator = TurnServicer(turns, catalogue)
+        models = LlmModels(channel, clock)
+        turns = Turns(models=models, catalogue=catalogue, clock=clock)
+        orchestrator = TurnServicer(turns, catalogue, models)
         async with room(database, orchestrator, owner, background=background, clock=clock) as here:  # type: ignore[arg-type]
             yield here, llm
 
