@@ -59,6 +59,7 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                 await rows.first_token_one(here, port, commit),
                 *await rows.first_token_many(here, port),
                 await rows.relayed(here, port),
+                await rows.cancelled(here, port),
                 await unary.get_session_over_echo(here),
                 await unary.get_context_over_echo(here),
                 await unary.update_context(here, commit),

@@ -26,13 +26,16 @@ from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.background_runs import BackgroundRuns
 from context_svc.books import open_books, upkeep
+from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
+from context_svc.clearing import Clearing
 from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.dossier import open_dossier
+from context_svc.executions import Executions
 from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
@@ -72,9 +75,11 @@ from context_svc.status import StatusBoard
 from context_svc.summaries import Summaries, schedule_summary
 from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
+from context_svc.waiting import Expiry
 from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
@@ -162,6 +167,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             claims=claims,
             orchestrator=orchestrator,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
@@ -195,7 +201,6 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=forget_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages), books.receipts, books.search)
         background = BackgroundRuns(
             database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
         )
@@ -206,6 +211,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             marks=SummaryMarks(),
             idle=lambda: not len(runs),
         )
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec, books.indexing),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
+        )
+        history = History(database, foundation.pages)
+        chat = ChatServicer(conversations, history, commands, books.receipts, books.search)
         titles = Titles(
             database=database,
             clock=clock,
@@ -225,6 +242,13 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
         await tidying.prepare()
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
+        )
         dossier = open_dossier(
             database,
             clock,
@@ -245,10 +269,10 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, summaries, retention, tidying, learning, memories)
+        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
 
@@ -266,7 +290,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 obey=dossier.items.obey,
                 settle=dossier.preferences.settle,
                 drain=drain,
-                in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
+                in_band=frozenset(
+                    f"/assistant.chat.v1.ChatService/{name}" for name in ("Chat", "SendMessageBatch")
+                ),
             )
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
+from context_svc.endings import Over
 from context_svc.errors import SuggestionFailed
 from context_svc.journal import Kind
 from context_svc.ledger import Ledger, Spent
 from context_svc.receipts import ReceiptCodec, Tally
-from context_svc.runs import Happened, Material, Orchestrator, Over, ReceiptEntry, TextDelta
-from context_svc.turns import TurnState
+from context_svc.runs import Happened, Material, Orchestrator, ReceiptEntry, TextDelta
+from context_svc.turn_rows import TurnState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -49,11 +49,12 @@ Payload: TypeAlias = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """An event before it has a number."""
+    """An event before it has a number. `audit` is what the audit log tells of it: an action, its agent, its outcome."""
 
     kind: Kind
     turn_id: str
     payload: Payload
+    audit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

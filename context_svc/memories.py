@@ -30,7 +30,7 @@ from context_svc.preference_rows import Stored
 from context_svc.runs import Material, Purpose
 from context_svc.session_rows import Session
 from context_svc.titles import WHILE_BUSY, WITHOUT_MONEY, background
-from context_svc.turns import USER, TurnState
+from context_svc.turn_rows import USER, TurnState
 
 KIND = "memory"
 MOST_AT_ONCE = 5

@@ -115,6 +115,11 @@ class OrchestratorTurn:
         """Ask the turn to stop."""
         await self.send(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
 
+    async def effect_recorded(self, call_id: str) -> None:
+        """Let an action with effects run."""
+        recorded = turn_pb2.EffectRecorded(call_id=call_id)
+        await self.send(turn_pb2.RunTurnRequest(effect_recorded=recorded))
+
     async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
         """Tell the turn something; without effect on one that is over."""
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -23,7 +23,7 @@ from context_svc.errors import (
 )
 from context_svc.paging import PageTokens, Query, page_size
 from context_svc.session_rows import Session, SessionState, TitleSource
-from context_svc.turns import OpenTurn
+from context_svc.turn_rows import OpenTurn
 
 QUOTA = 10_000
 Then: TypeAlias = Callable[[], None]

@@ -11,7 +11,7 @@ from context_svc import session_rows as rows
 from context_svc.journal import Entry, entries_after
 from context_svc.paging import fitting
 from context_svc.session_rows import Session
-from context_svc.turns import OpenTurn, open_turns
+from context_svc.turn_rows import OpenTurn, open_turns
 
 MOST_MESSAGES = 200
 
@@ -64,7 +64,7 @@ def _snapshot(account: str, asked: Cursor, log_epoch: str) -> Unit[Snapshot]:
     session = yield from rows.find(asked.session_id, account)
     assert session is not None
     newest = yield Statement(
-        "SELECT data FROM message WHERE session_id = :session ORDER BY sequence DESC LIMIT :limit",
+        "SELECT data FROM message WHERE session_id = :session ORDER BY sequence DESC, role DESC LIMIT :limit",
         {"session": session.id, "limit": MOST_MESSAGES + 1},
     )
     shown = newest[: fitting((len(row["data"]) for row in newest), MOST_MESSAGES)]

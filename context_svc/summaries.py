@@ -23,7 +23,7 @@ from context_svc.jobs import Done, Later, Limits, Result, Then
 from context_svc.messages import Branch, branch
 from context_svc.runs import Material, Purpose
 from context_svc.summary_rows import NewSummary, Summary, covered
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 KIND = "summary"
 _AFTERWARDS_US = 3_000_000  # a person who goes on at once is served first

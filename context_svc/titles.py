@@ -22,7 +22,7 @@ from context_svc.messages import branch
 from context_svc.runs import Material, Purpose
 from context_svc.session_rows import Session, TitleSource
 from context_svc.sessions import Journal, Then
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 KIND = "title"
 LONGEST = 80  # characters
@@ -99,6 +99,8 @@ class Titles:
         session = yield from rows.lock(job.session_id or "", job.account_id)
         if session is None or not wants_title(session, self._is_private):
             return None
+        if not (yield Statement("SELECT 1 AS one FROM turn WHERE id = :turn", {"turn": job.turn_id})):
+            return None  # what it was made of was removed meanwhile
         changed = yield from rows.update(
             session.id, title=title, title_source=TitleSource.MODEL, settings=session.settings, now_us=now_us
         )

@@ -53,9 +53,11 @@ class ApprovalAsked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """The agent asks a question that this terminal cannot answer."""
+    """The agent asks a question. `form` is the JSON schema of the answer."""
 
+    input_id: str
     question: str
+    form: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +122,18 @@ class Question:
     id: str
     session: str
     text: str
+    model: str | None = None
+    instead_of: str = ""
+    """The message that it says differently, if it does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """A wish for another answer to the message of a turn. `id` is a UUID: with it one new turn is made."""
+
+    id: str
+    session: str
+    turn: str
     model: str | None = None
 
 

@@ -17,6 +17,7 @@ from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
 from chassis.status import Failure
 from mesh import answer, people
+from mesh.consent import Consent, Form
 from mesh.errors import CallFailed
 from mesh.health import MeshStatus, RoomStatus
 from mesh.printable import printable
@@ -28,6 +29,8 @@ _CURES = {
     "UNKNOWN_MODEL": "`/model` (or `mesh models`) lists what there is.",
     "SESSION_NOT_FOUND": "`/sessions` lists yours; `/new` begins another.",
     "SESSION_ENDED": "`/new` begins another.",
+    "TURN_NOT_WAITING": "Somebody else answered, or it took too long.",
+    "TURN_OVER": "There is nothing to stop.",
     "CREDENTIALS_WRONG": "Check the address and the password.",
     "PASSWORD_WEAK": "A sentence that nobody else would think of is easy to keep in mind.",
     "DEVICE_NOT_FOUND": "`mesh account devices` lists yours.",
@@ -158,6 +161,32 @@ def new_message(question: answer.Question) -> chat_pb2.NewMessage:
     return message
 
 
+def again(wish: answer.Again) -> chat_pb2.RegenerateTurnRequest:
+    """Answer the request for another answer."""
+    request = chat_pb2.RegenerateTurnRequest(session_id=wish.session, turn_id=wish.turn, request_id=wish.id)
+    if wish.model is not None:
+        request.options.model = wish.model
+    return request
+
+
+def approval(asked: answer.ApprovalAsked, consent: Consent) -> chat_pb2.ApprovalAnswer:
+    """Answer the decision on an action."""
+    decision = chat_pb2.APPROVAL_DECISION_EDIT if consent.edited else chat_pb2.APPROVAL_DECISION_APPROVE
+    return chat_pb2.ApprovalAnswer(
+        approval_id=asked.approval_id,
+        decision=decision if consent.allowed else chat_pb2.APPROVAL_DECISION_DENY,
+        arguments_sha256=asked.digest,
+        edited_arguments_json=consent.edited if consent.allowed else "",
+    )
+
+
+def filled(asked: answer.Asked, form: Form) -> chat_pb2.InputAnswer:
+    """Answer the reply to a question."""
+    return chat_pb2.InputAnswer(
+        input_id=asked.input_id, declined=form.content is None, content_json=form.content or ""
+    )
+
+
 def call_failed(failure: Failure) -> CallFailed:
     """Answer a failed call in words for a person."""
     return CallFailed(
@@ -251,7 +280,8 @@ def _wait(message: chat_pb2.ChatEvent) -> answer.ApprovalAsked | answer.Asked:
             arguments=asked.arguments_json,
             digest=asked.arguments_sha256,
         )
-    return answer.Asked(question=message.input_requested.message)
+    question = message.input_requested
+    return answer.Asked(input_id=question.input_id, question=question.message, form=question.form_json_schema)
 
 
 def _receipt_lines(receipt: chat_pb2.TurnReceipt) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,6 @@ from orchestrator_svc import policy
 from orchestrator_svc.calls import Calls, Running
 from orchestrator_svc.conversation import ToolCall, ToolResult
 from orchestrator_svc.effects import (
-    ApprovalRequested,
     AwaitRecord,
     CallEntry,
     CancelTool,
@@ -20,7 +19,9 @@ from orchestrator_svc.effects import (
     Emit,
     Ending,
     HostCall,
+    InputRequested,
     Receipt,
+    Request,
     RunTool,
     ToolFinished,
     ToolProgress,
@@ -57,7 +58,7 @@ class Actions:
         self._offers = offers
         self._spending = spending
         self._approved = order.action is not None and order.action_approved
-        self._said = policy.persons_words(order.material)
+        self._said = policy.persons_words(order.material, order.action)
         self._tainted = policy.tainted(order.material, resumed, offers)
         self._calls = Calls()
         self._calls.remember(done)
@@ -68,7 +69,7 @@ class Actions:
         return bool(self._calls.running)
 
     @property
-    def pending(self) -> tuple[ApprovalRequested, ...]:
+    def pending(self) -> tuple[Request, ...]:
         """What the person is asked."""
         return tuple(self._calls.pending)
 
@@ -148,6 +149,22 @@ class Actions:
         ending = _ending(outcome) if certain else Ending.IN_DOUBT
         yield from self._close(running.call, running.offer, outcome, ending, duration, logged=logged)
         return certain
+
+    def wanted(self, call_id: str, question: str, form: str, duration: float) -> Iterator[Effect]:
+        """A call needs an answer of the person. One with effects may not ask once it runs: it failed."""
+        running = self._calls.running.pop(call_id, None)
+        if running is None:
+            return
+        self._spending.tool_time(duration)
+        if running.offer.effect is EffectClass.EFFECT:
+            failed = Failed(reason=Reason.ACTION_FAILED, message="The action asked when it had to act.")
+            yield from self._close(running.call, running.offer, failed, Ending.FAILED, duration)
+            return
+        request = InputRequested(
+            input_id=f"input.{call_id}"[:64], call=running.call, question=question, form=form
+        )
+        self._calls.pending.append(request)
+        yield Emit(event=request)
 
     def answered(self, answered: Answered) -> Iterator[Effect]:
         """The person answered what a call waited for."""
@@ -262,6 +279,7 @@ def _finished(
         content=result.content,
         error=outcome if isinstance(outcome, Failed) else None,
         sources=result.sources,
+        next_actions=outcome.next_actions if isinstance(outcome, Done) else (),
         duration=duration,
         truncated=truncated,
     )

@@ -63,6 +63,14 @@ class ToolCall:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NextAction:
+    """An action that another one proposes to run next. `arguments` is a JSON object."""
+
+    action: str
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where a fact comes from. `fetched_at_us` is 0 when it was not fetched."""
 

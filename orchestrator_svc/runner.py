@@ -46,13 +46,14 @@ from orchestrator_svc.inputs import (
     Started,
     StepFailed,
     StepFinished,
+    ToolAsked,
     ToolDone,
     ToolProgressed,
 )
 from orchestrator_svc.material import Order, Purpose
 from orchestrator_svc.outbox import Outbox, Progress
 from orchestrator_svc.tools.tool import Effect as ToolEffect
-from orchestrator_svc.tools.tool import Setting, Tool, ToolFailure
+from orchestrator_svc.tools.tool import Question, Setting, Tool, ToolFailure
 from orchestrator_svc.turn import Turn
 from orchestrator_svc.window import admitted
 
@@ -265,8 +266,19 @@ class Run:
 
     async def _run_tool(self, call: ToolCall) -> None:
         began = self._clock.monotonic()
-        outcome = await self._outcome(call)
-        self._tell(ToolDone(call_id=call.call_id, outcome=outcome, duration=self._clock.monotonic() - began))
+        try:
+            outcome = await self._outcome(call)
+        except Question as asked:
+            told: Input = ToolAsked(
+                call_id=call.call_id,
+                question=asked.message,
+                form=asked.form,
+                duration=self._clock.monotonic() - began,
+            )
+        else:
+            took = self._clock.monotonic() - began
+            told = ToolDone(call_id=call.call_id, outcome=outcome, duration=took)
+        self._tell(told)
         self._end_action(call.call_id)
 
     async def _outcome(self, call: ToolCall) -> Outcome:
@@ -275,6 +287,8 @@ class Run:
             return Failed(reason=Reason.ACTION_NOT_FOUND, message="No such action.")
         try:
             output = await tool.run(call.arguments, self._setting(call, tool))
+        except Question:
+            raise
         except ToolFailure as error:
             return Failed(
                 reason=error.reason, message=error.message, field=error.field, retryable=error.retryable
@@ -282,7 +296,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - an action's fault is a result of the turn, not its end
             log.error("action broke", error=error, action=call.action)
             return Failed(reason=Reason.ACTION_FAILED, message="The action broke.")
-        return Done(content=output.content, sources=output.sources)
+        return Done(content=output.content, sources=output.sources, next_actions=output.next_actions)
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
         """What the action may know: of the facts only those that it declares, and that may go where it goes."""

@@ -48,6 +48,7 @@ from orchestrator_svc.inputs import (
     StepFailed,
     StepFinished,
     Token,
+    ToolAsked,
     ToolDone,
     ToolProgressed,
     ToolRequested,
@@ -156,6 +157,9 @@ class Turn:
                 yield from self._tool_done(call_id, outcome, duration, logged=False)
             case HostAnswered(call_id=call_id, outcome=outcome, duration=duration):
                 yield from self._tool_done(call_id, outcome, duration, logged=True)
+            case ToolAsked(call_id=call_id, question=question, form=form, duration=duration):
+                yield from self._actions.wanted(call_id, question, form, duration)
+                yield from self._advance()
             case ToolProgressed(call_id=call_id, message=message, fraction=fraction):
                 yield from self._actions.progressed(call_id, message, fraction)
             case EffectRecorded(call_id=call_id):

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import context, conversation, identity, identity_rules, jobs, learning, ledger
+from context_svc.schema import (
+    context,
+    conversation,
+    identity,
+    identity_rules,
+    jobs,
+    learning,
+    ledger,
+    waiting,
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     identity.MIGRATION,
@@ -12,5 +21,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     context.MIGRATION,
     jobs.MIGRATION,
     learning.MIGRATION,
+    waiting.MIGRATION,
     ledger.MIGRATION,
 )

@@ -11,7 +11,7 @@ from assistant.session.v1 import session_pb2 as pb
 from chassis.errors import InvalidRequest, Violation
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed, NewSession, Page, Resumed, SessionChange
-from context_svc.turns import OpenTurn
+from context_svc.turn_rows import OpenTurn
 from context_svc.wire.times import timestamp, timestamp_or_none
 
 _SETTINGS = "settings"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
@@ -29,10 +30,14 @@ from chassis.testing import Everyone, serve_for_test
 from context_svc import indexes
 from context_svc.background_runs import BackgroundRuns
 from context_svc.books import Books, open_books, upkeep
+from context_svc.branches import Branches
+from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
+from context_svc.clearing import Clearing
 from context_svc.context_items import ContextItems
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
+from context_svc.executions import Executions
 from context_svc.grants import Grants
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
@@ -48,13 +53,16 @@ from context_svc.retention import Retention
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
+from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.signing import UserKeys
 from context_svc.summaries import Summaries, schedule_summary
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
+from context_svc.waiting import Expiry, Waiting
 from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
@@ -65,7 +73,10 @@ ACCOUNT = "account-1"
 BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
 _USER = Policy(audience=Audience.USER, deadline=None)
 _CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
-POLICIES = {f"/{_CHAT.full_name}/{method.name}": _USER for method in _CHAT.methods}
+_AGENT = agent_pb2.DESCRIPTOR.services_by_name["AgentService"]
+POLICIES = {
+    f"/{service.full_name}/{method.name}": _USER for service in (_CHAT, _AGENT) for method in service.methods
+}
 _TURN = turn_pb2.DESCRIPTOR.services_by_name["TurnService"]
 TURN_POLICIES = {f"/{_TURN.full_name}/{method.name}": _USER for method in _TURN.methods}
 
@@ -80,6 +91,7 @@ class Stage:
     start: turn_pb2.StartTurn
     cancelled: asyncio.Event
     renewed: asyncio.Queue[turn_pb2.Grants]
+    recorded: asyncio.Event
 
     def event(self, **event: object) -> turn_pb2.RunTurnResponse:
         return Turn(event=chat_pb2.ChatEvent(turn_id=self.start.turn_id, **event))  # type: ignore[arg-type]
@@ -141,14 +153,19 @@ class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
     ) -> AsyncIterator[turn_pb2.RunTurnResponse]:
         first = await anext(request_iterator)
         self.starts.append(first.start)
-        stage = Stage(start=first.start, cancelled=asyncio.Event(), renewed=asyncio.Queue())
+        stage = Stage(
+            start=first.start, cancelled=asyncio.Event(), recorded=asyncio.Event(), renewed=asyncio.Queue()
+        )
 
         async def hear() -> None:
             async for request in request_iterator:
-                if request.WhichOneof("frame") == "cancel":
-                    stage.cancelled.set()
-                if request.WhichOneof("frame") == "grants":
-                    stage.renewed.put_nowait(request.grants)
+                match request.WhichOneof("frame"):
+                    case "cancel":
+                        stage.cancelled.set()
+                    case "effect_recorded":
+                        stage.recorded.set()
+                    case "grants":
+                        stage.renewed.put_nowait(request.grants)
 
         hearing = asyncio.create_task(hear())
         try:
@@ -163,6 +180,7 @@ class Room:
     """A running room, and a client on its socket."""
 
     stub: chat_pb2_grpc.ChatServiceStub
+    agent: agent_pb2_grpc.AgentServiceStub
     orchestrator: PlayedOrchestrator
     readers: Readers
     schedule: Schedule
@@ -173,6 +191,7 @@ class Room:
     jobs: Jobs
     books: Books
     log_of_sessions: SessionLog
+    waiting: Waiting
     items: ContextItems
     preferences: Preferences
 
@@ -260,6 +279,7 @@ async def room(
             claims=claims,
             orchestrator=peer,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
@@ -317,6 +337,13 @@ async def room(
         await retention.prepare()
         tidying = upkeep(books, database, clock, log)
         await tidying.prepare()
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
+        )
         items = ContextItems(
             database=database, clock=clock, log=log, bell=Watchers(), answers=ItemAnswers("epoch-1")
         )
@@ -331,24 +358,36 @@ async def room(
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, summaries, retention, tidying, learning, memories)
+        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
-        servicer = ChatServicer(
-            conversations, History(database, PageTokens(b"k" * 32)), books.receipts, books.search
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec, books.indexing),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
         )
+        history = History(database, PageTokens(b"k" * 32))
+        servicer = ChatServicer(conversations, history, commands, books.receipts, books.search)
+        jobs = Jobs(database, clock, PageTokens(b"k" * 32), timer.stop)
+        agent = AgentServicer(Capabilities(peer.actions, PageTokens(b"k" * 32)), jobs, commands)
         boundary = Boundary(
             policies=POLICIES,
             authenticator=Everyone(caller()),
             domain="assistant.mesh",
-            in_band=frozenset({f"/{_CHAT.full_name}/Chat"}),
+            in_band=frozenset(f"/{_CHAT.full_name}/{name}" for name in ("Chat", "SendMessageBatch")),
         )
         async with (
             schedule.running(),
             readers.watched() if watched else nullcontext(),
             timer.running() if background else nullcontext(),
             serve_for_test(
-                lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
+                servicer.register,
+                agent.register,
                 policies=POLICIES,
                 boundary=boundary,
                 address=address,
@@ -356,6 +395,7 @@ async def room(
         ):
             yield Room(
                 stub=chat_pb2_grpc.ChatServiceStub(channel),
+                agent=agent_pb2_grpc.AgentServiceStub(channel),
                 orchestrator=orchestrator,
                 readers=readers,
                 schedule=schedule,
@@ -367,7 +407,8 @@ async def room(
                 log_of_sessions=log,
                 items=items,
                 preferences=preferences,
-                jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
+                jobs=jobs,
+                waiting=turns.waiting,
             )
 
 
