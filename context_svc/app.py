@@ -9,38 +9,42 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from chassis import engines, ids, telemetry
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis import ids, telemetry
+from chassis.auth import Authenticator
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
-from chassis.database import Database
 from chassis.dial import open_channel
 from chassis.health import Health
-from chassis.keys import KeySet, load_or_create_key
+from chassis.keys import KeySet
 from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
-from chassis.tasks import Tasks
-from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from context_svc import access, sessions, signing
+from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Verifier
+from context_svc import access, indexes, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.background_runs import BackgroundRuns
+from context_svc.books import open_books, upkeep
+from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
+from context_svc.clearing import Clearing
 from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.dossier import open_dossier
+from context_svc.executions import Executions
+from context_svc.foundation import ROOM, Foundation, open_foundation
+from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
 from context_svc.leaving import Leaving, leaving
+from context_svc.ledger import Ledger, Purses
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
-from context_svc.meta import Mesh, open_mesh
-from context_svc.paging import PageTokens
-from context_svc.passwords import Passwords
+from context_svc.passwords import Cost, Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
@@ -49,8 +53,6 @@ from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
-from context_svc.schema import MIGRATIONS
-from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
 from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
@@ -61,43 +63,27 @@ from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.settings import ContextSettings
 from context_svc.setup_code import SetupCode
-from context_svc.signing import AccessTokens, UserKeys
+from context_svc.signing import AccessTokens
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec, words
+from context_svc.waiting import Expiry
+from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 log = telemetry.logger(__name__)
 
-ROOM = "context"
 TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
 DOMAIN = "assistant.mesh"
 DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Foundation:
-    """What both halves of the room stand on."""
-
-    settings: ContextSettings
-    clock: Clock
-    database: Database
-    tasks: Tasks
-    mesh: Mesh
-    secret: ServerSecret
-    keys: UserKeys
-    revocations: Revocations
-    feed: Feed
-    pages: PageTokens
-    room: RoomIdentity
-    health: Health
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,13 +111,23 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     settings, clock, database = foundation.settings, foundation.clock, foundation.database
     codec = ChatCodec(foundation.mesh.log_epoch)
     journal = Journal(codec)
-    turns = Turns(journal, codec)
+    books = open_books(
+        database,
+        foundation.pages,
+        ledger=_ledger(settings),
+        index=indexes.of_engine(database.engine),
+        text_of=stored_text,
+    )
+    turns = Turns(journal, codec, books.indexing)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     watchers = Watchers(per_account=settings.streams_per_account)
     claims = Claims(
         journal,
         ids.uuid(),
         one_after_another(schedule_title, schedule_learning, schedule_memories),
+        books.ledger,
+        books.indexing,
+        schedule_summary,
     )
     async with (
         open_channel(
@@ -139,15 +135,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             identity=foundation.room,
             callee="orchestrator",
             max_message=INTERNAL_MESSAGE,
+            certificates=foundation.certificates,
         ) as channel,
         AsyncExitStack() as stack,
     ):
-        orchestrator = OrchestratorPeer(channel, _budget(settings))
+        grants = Grants(foundation.keys, clock)
+        orchestrator = OrchestratorPeer(channel, _budget(settings), grants)
         runs = Runs(
             database=database,
             claims=claims,
             orchestrator=orchestrator,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
@@ -181,11 +180,32 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=forget_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages))
+        background = BackgroundRuns(
+            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=background,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec, books.indexing),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
+        )
+        history = History(database, foundation.pages)
+        chat = ChatServicer(conversations, history, commands, books.receipts, books.search)
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             journal=session_log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -198,7 +218,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             publish=readers.publish,
             kept_us=kept_us,
         )
+        tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
+        await tidying.prepare()
         departures = await stack.enter_async_context(
             leaving(
                 database=database,
@@ -207,9 +229,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 mesh=foundation.mesh,
                 secret=foundation.secret,
                 room=foundation.room,
+                certificates=foundation.certificates,
+                grants=grants,
                 turns=session_log,
                 feed=foundation.feed,
             )
+        )
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
         )
         dossier = open_dossier(
             database,
@@ -223,7 +254,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         memories = Memories(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             put=dossier.items.put,
             idle=lambda: not len(runs),
             wanted=memory_enabled,
@@ -231,10 +262,19 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds: tuple[Kind, ...] = (titles, retention, learning, memories, *departures.kinds)
+        kinds: tuple[Kind, ...] = (
+            titles,
+            summaries,
+            retention,
+            tidying,
+            learning,
+            memories,
+            expiry,
+            *departures.kinds,
+        )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
 
@@ -243,7 +283,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 
-        async with schedule.running(), timer.running():
+        async with readers.watched(), schedule.running(), timer.running():
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
@@ -253,7 +293,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 obey=dossier.items.obey,
                 settle=dossier.preferences.settle,
                 drain=drain,
-                in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
+                in_band=frozenset(
+                    f"/assistant.chat.v1.ChatService/{name}" for name in ("Chat", "SendMessageBatch")
+                ),
             )
 
 
@@ -264,6 +306,12 @@ async def _cut_revoked(feed: Feed, *streams: Readers | Watchers) -> None:
             each.close_sign_ins({ended.sign_in for ended in change.sign_ins}, CloseReason.REVOKED)
     for each in streams:
         each.close_all(CloseReason.DRAINING)
+
+
+def _ledger(settings: ContextSettings) -> Ledger:
+    return Ledger(
+        day_limit=settings.daily_cost_micro_usd or None, run_limit=settings.turn_cost_micro_usd or None
+    )
 
 
 def _budget(settings: ContextSettings) -> Budget:
@@ -286,37 +334,9 @@ async def open_app(
     cannot be bound, RuntimeError.
     """
     async with AsyncExitStack() as stack:
-        foundation = await _foundation(settings, clock or SystemClock(), stack)
+        foundation = await open_foundation(settings, clock or SystemClock(), stack)
         talk = await stack.enter_async_context(conversation(foundation))
         yield await _identity(foundation, talk, stack)
-
-
-async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
-    for folder in (settings.data_dir, settings.keys_dir):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = UserKeys.load_or_create(settings.keys_dir / "users")
-    secret = ServerSecret.load_or_create(settings.keys_dir / "context.secret")
-    revocations = Revocations(clock, patience=None)
-    opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
-    database = await stack.enter_async_context(opening)
-    await database.migrate(MIGRATIONS)
-    feed = Feed(clock, revocations, keys.public)
-    await feed.load(database)
-    keys.publish(settings.keys_dir / "users.jwks")
-    return Foundation(
-        settings=settings,
-        clock=clock,
-        database=database,
-        tasks=await stack.enter_async_context(Tasks()),
-        mesh=await open_mesh(database),
-        secret=secret,
-        keys=keys,
-        revocations=revocations,
-        feed=feed,
-        pages=PageTokens(secret.key("page tokens")),
-        room=_room_identity(settings.keys_dir, clock),
-        health=Health(access.SERVICES),
-    )
 
 
 async def _identity(
@@ -329,7 +349,8 @@ async def _identity(
         foundation.database,
         foundation.feed,
     )
-    passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
+    cost = Cost(memory_kib=settings.hashing_memory_kib, passes=settings.hashing_passes)
+    passwords = await stack.enter_async_context(Passwords(cost, threads=settings.hashing_threads))
     access_tokens = AccessTokens(foundation.keys, clock)
     sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
     guard = _guard(foundation, passwords)
@@ -352,8 +373,9 @@ async def _identity(
         feed=feed,
         gate=gate,
         clock=clock,
+        purses=Purses(database, clock, _ledger(settings)),
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle, is_private)
     board = StatusBoard(
         database=database,
         clock=clock,
@@ -395,6 +417,7 @@ async def _public(
         health=foundation.health,
         descriptors=DESCRIPTORS.read_bytes(),
         with_reflection=foundation.settings.with_reflection,
+        certificates=foundation.certificates,
         drain=drain,
     ) as server:
         yield server
@@ -448,12 +471,6 @@ def _rooms(path: Path, clock: Clock) -> Verifier:
     """Trusts the rooms whose public keys the operator wrote down; none without the file."""
     keys = json.loads(path.read_bytes())["keys"] if path.exists() else []
     return Verifier(KeySet(keys), None, ROOM, ROOM_TOKEN, clock, session=False)
-
-
-def _room_identity(keys_dir: Path, clock: Clock) -> RoomIdentity:
-    issuer = room_issuer(ROOM)
-    signer = Signer(load_or_create_key(keys_dir / f"{ROOM}.key"), issuer, issuer)
-    return RoomIdentity(ROOM, signer, clock)
 
 
 def _introduction(foundation: Foundation, accounts: Accounts) -> Introduction:

@@ -16,7 +16,7 @@ from context_svc.items import MOST_BYTES, MOST_ITEMS, Filling, Item, Scope
 from context_svc.journal import Kind
 from context_svc.sessions import QUOTA
 from context_svc.suggestions import Suggestion
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 from context_svc.unpacking import ArrivingDevice, ArrivingEvent, ArrivingMessage, ArrivingTurn, Bundle, Layer
 
 SHAPE = "imported"

@@ -42,13 +42,18 @@ class Event(Enum):
     ACCOUNT_ERASED = "account_erased"
     ACCOUNT_EXPORTED = "account_exported"
     ACCOUNT_IMPORTED = "account_imported"
+    ACTION_ENDED = "action_ended"
+    ACTION_ANSWERED = "action_answered"
     KEY_CREATED = "key_created"
     KEY_RETIRED = "key_retired"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One event. `account` and `subject` are ids (a sign-in, a device, a token, a key) or empty."""
+    """One event. `account` and `subject` are ids (a sign-in, a device, a token, a key) or empty.
+
+    The subject of an action is its name, its agent and how it ended, or what the person said to it: never content.
+    """
 
     event: Event
     at_us: int

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from chassis.auth import RoomIdentity
+from chassis.certificates import Certificates
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.dial import open_channel
 from context_svc.applying import ApplyImport
 from context_svc.erasures import EraseAccount, Erasures, OpenTurns
 from context_svc.exports import Exports
+from context_svc.grants import Grants
 from context_svc.imports import ForgetImport, Imports
 from context_svc.jobs import Kind
 from context_svc.meta import Mesh
@@ -43,14 +45,18 @@ async def leaving(
     mesh: Mesh,
     secret: ServerSecret,
     room: RoomIdentity,
+    certificates: Certificates | None,
+    grants: Grants,
     turns: OpenTurns,
     feed: Feed,
 ) -> AsyncIterator[Leaving]:
     """Open the way to media_svc, and compose the rest."""
     work = settings.data_dir / "context-work"
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with open_channel(settings.media, identity=room, callee="media") as channel:
-        peer = MediaPeer(channel)
+    async with open_channel(
+        settings.media, identity=room, callee="media", certificates=certificates
+    ) as channel:
+        peer = MediaPeer(channel, grants)
         yield Leaving(
             erasures=Erasures(database, clock, turns, feed),
             exports=Exports(

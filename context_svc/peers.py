@@ -13,8 +13,10 @@ from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
 from chassis.status import from_rpc_error
+from chassis.tasks import Tasks
 from context_svc.errors import FileRefused, PeerUnavailable
 from context_svc.exports import File
+from context_svc.grants import Grants, Work
 from context_svc.runs import Frame, Material
 from context_svc.unpacking import ArrivingFile
 from context_svc.wire import turn as wire
@@ -24,7 +26,6 @@ CONNECT = 10.0  # seconds: long enough for a room that is being restarted
 LIST_TIMEOUT = 5.0  # seconds
 CHECK_TIMEOUT = 2.0  # seconds
 ERASE_TIMEOUT = 25.0  # seconds
-ACTING_FOR = "x-mesh-acting-for"
 _REFUSALS = frozenset(
     {
         "MEDIA_TOO_LARGE",
@@ -39,10 +40,15 @@ _UNCLAIMABLE = frozenset({"MEDIA_NOT_FOUND", "IDEMPOTENCY_KEY_REUSED", "TOKEN_RE
 
 
 class MediaPeer:
-    """media_svc, which keeps the files. Each call names the person it acts for and the job it belongs to."""
+    """media_svc, which keeps the files. Each call has leave for the person and the job it belongs to."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, grants: Grants) -> None:
         self._stub = media_pb2_grpc.MediaServiceStub(channel)
+        self._grants = grants
+
+    def _acting(self, account: str, job_id: str) -> tuple[tuple[str, str]]:
+        """For whom a call acts, and in which job."""
+        return self._grants.for_job(account, job_id)
 
     async def erase(self, account: str, job_id: str) -> bool:
         """Erase everything of an account; False while something is left. Raises PeerUnavailable."""
@@ -50,7 +56,7 @@ class MediaPeer:
             answer = await self._stub.EraseOwner(
                 media_pb2.EraseOwnerRequest(job_id=job_id),
                 timeout=ERASE_TIMEOUT,
-                metadata=_acting(account, job_id),
+                metadata=self._acting(account, job_id),
                 wait_for_ready=True,
             )
         return answer.erased
@@ -61,7 +67,9 @@ class MediaPeer:
     ) -> AsyncIterator[AsyncIterator[File | bytes]]:
         """See `context_svc.exports.MediaExporter`."""
         request = media_pb2.ExportOwnerRequest(job_id=job_id, without_blobs=not with_blobs)
-        async with streaming(self._stub.ExportOwner(request, metadata=_acting(account, job_id))) as stream:
+        async with streaming(
+            self._stub.ExportOwner(request, metadata=self._acting(account, job_id))
+        ) as stream:
             yield _exported(stream)
 
     async def take_in(
@@ -76,7 +84,7 @@ class MediaPeer:
                 yield media_pb2.ImportMediaRequest(chunk=chunk)
 
         with _reaching_media(_REFUSALS):
-            call = self._stub.ImportMedia(frames(), metadata=_acting(account, claim_id))
+            call = self._stub.ImportMedia(frames(), metadata=self._acting(account, claim_id))
             async with streaming(call):
                 answer = await call
         return answer.media.id, answer.added
@@ -86,7 +94,7 @@ class MediaPeer:
         request = media_pb2.ClaimMediaRequest(claim_id=claim_id, session_id=session_id, media_ids=media_ids)
         try:
             with _reaching_media(_UNCLAIMABLE):
-                await self._stub.ClaimMedia(request, metadata=_acting(account, claim_id))
+                await self._stub.ClaimMedia(request, metadata=self._acting(account, claim_id))
         except FileRefused:  # it was deleted since, or the claim stands
             return
 
@@ -94,12 +102,7 @@ class MediaPeer:
         """See `context_svc.applying.MediaImporter`."""
         request = media_pb2.ReleaseMediaRequest(claim_ids=claim_ids)
         with _reaching_media():
-            await self._stub.ReleaseMedia(request, metadata=_acting(account, claim_ids[0]))
-
-
-def _acting(account: str, job_id: str) -> tuple[tuple[str, str], ...]:
-    """For whom a call acts, and in which job."""
-    return ((ACTING_FOR, account),)
+            await self._stub.ReleaseMedia(request, metadata=self._acting(account, claim_ids[0]))
 
 
 async def _exported(stream: AsyncIterable[media_pb2.ExportOwnerResponse]) -> AsyncIterator[File | bytes]:
@@ -130,17 +133,19 @@ def _reaching_media(refusals: frozenset[str] = frozenset()) -> Iterator[None]:
 class OrchestratorPeer:
     """orchestrator_svc, where turns run."""
 
-    def __init__(self, channel: grpc.aio.Channel, budget: Budget) -> None:
+    def __init__(self, channel: grpc.aio.Channel, budget: Budget, grants: Grants) -> None:
         self._stub = turn_pb2_grpc.TurnServiceStub(channel)
         self._budget = budget
+        self._grants = grants
 
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
         """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
+        request = wire.start(material, self._budget, self._leave(material))
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
             try:
                 async with asyncio.timeout(CONNECT):
-                    await stream.write(wire.start(material, self._budget))
+                    await stream.write(request)
                     await stream.wait_for_connection()
             except TimeoutError as error:
                 raise PeerUnavailable("orchestrator_svc does not answer") from error
@@ -148,7 +153,29 @@ class OrchestratorPeer:
                 raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
             except asyncio.InvalidStateError as error:
                 raise PeerUnavailable("orchestrator_svc refused the turn") from error
-            yield OrchestratorTurn(stream)
+            turn = OrchestratorTurn(stream, wire.context_keys(request))
+            async with Tasks() as tasks:
+                tasks.spawn("renew grants", self._renew(turn, material))
+                yield turn
+
+    async def _renew(self, turn: OrchestratorTurn, material: Material) -> None:
+        while True:
+            await self._grants.due()
+            await turn.send(turn_pb2.RunTurnRequest(grants=self._leave(material)))
+
+    def _leave(self, material: Material) -> turn_pb2.Grants:
+        claim = material.claim
+
+        def grant(callee: str) -> str:
+            return self._grants.issue(
+                account=claim.account_id,
+                work=Work.TURN,
+                id=claim.turn_id,
+                callee=callee,
+                session=claim.session_id,
+            )
+
+        return turn_pb2.Grants(llm=grant("llm"), media=grant("media"))
 
     async def actions(self, account_id: str) -> list[agent_pb2.Action]:
         """Everything that turns of this account can use, by name. Raises PeerUnavailable."""
@@ -174,9 +201,13 @@ class OrchestratorTurn:
     """One turn that runs there."""
 
     def __init__(
-        self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
+        self,
+        stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse],
+        context_keys: tuple[str, ...],
     ) -> None:
         self._stream = stream
+        self._writing = asyncio.Lock()  # grpc.aio takes one write at a time
+        self.context_keys = context_keys
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""
@@ -189,5 +220,15 @@ class OrchestratorTurn:
 
     async def cancel(self) -> None:
         """Ask the turn to stop."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be over already
-            await self._stream.write(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+        await self.send(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+
+    async def effect_recorded(self, call_id: str) -> None:
+        """Let an action with effects run."""
+        recorded = turn_pb2.EffectRecorded(call_id=call_id)
+        await self.send(turn_pb2.RunTurnRequest(effect_recorded=recorded))
+
+    async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
+        """Tell the turn something; without effect on one that is over."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with self._writing:
+                await self._stream.write(frame)

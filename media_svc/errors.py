@@ -113,14 +113,6 @@ class PageTokenInvalid(ServiceError):
     message = "The page token does not belong to this list."
 
 
-class GrantInvalid(ServiceError):
-    """The room does not say, or may not say, for whom it acts."""
-
-    code = Code.PERMISSION_DENIED
-    reason = "GRANT_INVALID"
-    message = "The call has no valid grant to act for a person."
-
-
 Refusal: TypeAlias = MediaTooLarge | MediaTypeUnsupported | MediaDigestMismatch
 """Why a whole file is refused. Its reason is stored with the upload."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
 
 import grpc
 
@@ -14,11 +13,8 @@ from chassis import call
 from media_svc import wire
 from media_svc.arrivals import Arrivals
 from media_svc.intake import Intake
-from media_svc.owners import owner
 from media_svc.shelf import Shelf
 from media_svc.stewardship import Stewardship
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 MEDIA = pb.DESCRIPTOR.services_by_name["MediaService"].full_name
 KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_name
@@ -88,36 +84,32 @@ class MediaServicer(rpc.MediaServiceServicer):
         await self._shelf.delete(_account(), request.media_id, allow_missing=request.allow_missing)
         return pb.DeleteMediaResponse()
 
-    async def ClaimMedia(self, request: pb.ClaimMediaRequest, context: Context) -> pb.ClaimMediaResponse:
+    async def ClaimMedia(self, request: pb.ClaimMediaRequest, context: object) -> pb.ClaimMediaResponse:
         """Files that something names now."""
-        return wire.claimed(await self._stewardship.claim(wire.claim(request, _owner(context))))
+        return wire.claimed(await self._stewardship.claim(wire.claim(request, _account())))
 
-    async def ReleaseMedia(
-        self, request: pb.ReleaseMediaRequest, context: Context
-    ) -> pb.ReleaseMediaResponse:
+    async def ReleaseMedia(self, request: pb.ReleaseMediaRequest, context: object) -> pb.ReleaseMediaResponse:
         """Files that something named."""
-        await self._stewardship.release(_owner(context), request.claim_ids)
+        await self._stewardship.release(_account(), request.claim_ids)
         return pb.ReleaseMediaResponse()
 
-    async def EraseOwner(self, request: pb.EraseOwnerRequest, context: Context) -> pb.EraseOwnerResponse:
+    async def EraseOwner(self, request: pb.EraseOwnerRequest, context: object) -> pb.EraseOwnerResponse:
         """An account less."""
-        return wire.erased(await self._stewardship.erase(_owner(context), request.job_id))
+        return wire.erased(await self._stewardship.erase(_account(), request.job_id))
 
     async def ImportMedia(
-        self, request_iterator: AsyncIterator[pb.ImportMediaRequest], context: Context
+        self, request_iterator: AsyncIterator[pb.ImportMediaRequest], context: object
     ) -> pb.ImportMediaResponse:
         """A file of an archive."""
         arriving = await wire.arriving(request_iterator)
-        return wire.arrived(
-            await self._arrivals.receive(_owner(context), arriving, wire.chunks(request_iterator))
-        )
+        return wire.arrived(await self._arrivals.receive(_account(), arriving, wire.chunks(request_iterator)))
 
     async def ExportOwner(
-        self, request: pb.ExportOwnerRequest, context: Context
+        self, request: pb.ExportOwnerRequest, context: object
     ) -> AsyncIterator[pb.ExportOwnerResponse]:
         """Everything of an account."""
         with_bytes = not request.without_blobs
-        async for part in self._stewardship.export(_owner(context), with_bytes=with_bytes):
+        async for part in self._stewardship.export(_account(), with_bytes=with_bytes):
             yield wire.exported(part)
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -133,9 +125,5 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(self, server)
 
 
-def _owner(context: Context) -> str:
-    return owner(context.invocation_metadata() or ())
-
-
 def _account() -> str:
-    return call.current().user().account
+    return call.current().account()

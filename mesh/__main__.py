@@ -9,14 +9,16 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, library, users
+from mesh import account, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
 from mesh.known import actions as known
+from mesh.reference import reference
 from mesh.settings import MeshSettings
 from mesh.status import status
 from mesh.talk import Wish
+from mesh.tools import tools
 from mesh.up import places_of, up
 
 Command = Callable[[MeshSettings, argparse.Namespace, Console], int]
@@ -112,8 +114,27 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.show(places, console))
 
 
+def _tools(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(tools(places_of(settings), console))
+
+
+def _reference(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return reference(places_of(settings), console)
+
+
 async def _perform(work: Awaitable[int]) -> int:
     return await work
+
+
+def _secret(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    places = places_of(settings)
+    match told.action:
+        case "set":
+            return secret.put(places, told.name, console)
+        case "remove":
+            return secret.remove(places, told.name, console)
+        case _:
+            return secret.names(places, console)
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -122,9 +143,12 @@ COMMANDS: Mapping[str, Command] = {
     "status": _status,
     "doctor": _doctor,
     "models": _models,
+    "tools": _tools,
+    "reference": _reference,
     "token": _token,
     "user": _user,
     "account": _account,
+    "secret": _secret,
 }
 
 
@@ -145,11 +169,22 @@ def _parser() -> argparse.ArgumentParser:
             "models", help="list the models that can answer; get, choose and remove those here"
         )
     )
+    commands.add_parser("tools", help="list what the assistant can do, and what is turned on")
+    commands.add_parser("reference", help="get the offline reference: an encyclopedia and a gazetteer")
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
     _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
+    _secrets(commands.add_parser("secret", help="keys of providers, kept encrypted"))
     return parser
+
+
+def _secrets(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    setting = actions.add_parser("set", help="keep a secret; its value is asked for, or read from a pipe")
+    setting.add_argument("name", help="the setting it fills, such as LLM_OPENAI_KEY")
+    actions.add_parser("list", help="list the names")
+    actions.add_parser("remove", help="take one away").add_argument("name", help="its name")
 
 
 def _local(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,14 @@ MeshError
 ├── ModelUnknown         no model that runs here has this name
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
 ├── ModelInUse           the running mesh answers with the model that was to go
+├── ReferenceUnavailable  the books of the offline reference could not be made
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
 ├── UserUnknown          no account has this id or address
+├── SecretUnfit          a secret has no usable name or value, or there is none of that name
 └── ValueUnusable        a word on the command line cannot be used
 """
 
@@ -60,6 +62,10 @@ class ModelInUse(MeshError):
     """The running mesh answers with the model that was to go."""
 
 
+class ReferenceUnavailable(MeshError):
+    """The books of the offline reference could not be made."""
+
+
 class NotEnoughRoom(MeshError):
     """Disk or memory is too small for what was asked."""
 
@@ -91,6 +97,17 @@ class UserUnknown(MeshError):
 
 class ArchiveUnusable(MeshError):
     """The archive of an account cannot be written, read or taken."""
+
+
+class SecretUnfit(MeshError):
+    """A secret's name or value cannot be kept, or there is no such secret."""
+
+
+class NothingSaid(MeshError):
+    """A command is about the last message or turn of this terminal, and there is none."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was said here yet.", "Write a message first.")
 
 
 class ValueUnusable(MeshError):

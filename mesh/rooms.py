@@ -134,8 +134,11 @@ def _own(places: Places, name: str, log_format: str) -> dict[str, str]:
         "LISTEN": f"unix:{socket(places, name)}",
         "DATA_DIR": str(places.data),
         "KEYS_DIR": str(places.keys),
+        "TLS_DIR": str(places.keys / "tls"),
         "LOG_FORMAT": log_format,
     }
+    if name == "orchestrator":
+        own["REFERENCE_DIR"] = str(places.reference)
     if name == "context":
         own["OPERATOR_LISTEN"] = f"unix:{operator_socket(places)}"
     return {prefix + key: value for key, value in own.items()}

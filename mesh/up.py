@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.settings import environment
-from mesh import edge, keys, ports, record
+from mesh import authority, edge, keys, ports, record
 from mesh.errors import CallFailed, NotEnoughRoom
 from mesh.keeper import OWN, Patience
 from mesh.logs import Both, Files, Screen
@@ -18,6 +18,7 @@ from mesh.machine import machine
 from mesh.manifest import SCRIPTED, Choice, Machine, Weights, added, built_in, choose, needed_disk, size
 from mesh.peers import serving
 from mesh.places import Places, places
+from mesh.reference import first_reference
 from mesh.rooms import EDGE, ROOMS, Model, Room, edge_room, python_rooms
 from mesh.screen import bar
 from mesh.settings import MeshSettings, for_rooms
@@ -45,8 +46,11 @@ def up(settings: MeshSettings, console: Console) -> None:
     with record.owned(where):
         ports.require_free(settings.bind, settings.port)
         keys.ensure(where.keys)
+        authority.ensure(where.keys / "tls")
         front = _front(settings, where)  # before the model: what is missing is told before the long wait
         model = get_model(settings, where, console)
+        if settings.reference and not model.scripted:
+            first_reference(where, console)
         rooms = (*_rooms(settings, where, model), front)
         files = Files(where.logs, limit=settings.log_bytes, keep=settings.log_files)
         try:

@@ -72,10 +72,11 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Stands for earlier messages."""
+    """Stands for the messages up to `through`, of which the material may hold the last ones."""
 
     text: str
     messages: int = 0
+    through: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,4 +221,5 @@ class Order:
     without_actions: bool = False
     use_response_cache: bool = False
     resumption: Resumption | None = None
-    grant: str = ""
+    grant: str = ""  # leave to act for the person in llm_svc
+    media_grant: str = ""  # and in media_svc

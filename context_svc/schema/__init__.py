@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import context, conversation, identity, identity_rules, jobs, learning, leaving
+from context_svc.schema import (
+    context,
+    conversation,
+    identity,
+    identity_rules,
+    jobs,
+    learning,
+    leaving,
+    ledger,
+    waiting,
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     identity.MIGRATION,
@@ -13,4 +23,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     jobs.MIGRATION,
     leaving.MIGRATION,
     learning.MIGRATION,
+    waiting.MIGRATION,
+    ledger.MIGRATION,
 )

@@ -28,6 +28,7 @@ from context_svc.api_tokens import Page as TokenPage
 from context_svc.consents import Consent, Kind, Placement, default_placement
 from context_svc.device_list import DeviceChange, Listed, Page
 from context_svc.devices import Device, DeviceInfo, Platform
+from context_svc.ledger import Day
 from context_svc.profiles import PasswordChange, ProfileChange
 from context_svc.revocations import (
     Change,
@@ -102,12 +103,17 @@ def logged_in(signed_in: SignedIn) -> pb.LoginResponse:
     )
 
 
-def current_user(person: Account, using: Listed | None, scopes: Iterable[str]) -> pb.GetCurrentUserResponse:
-    """Who calls, from which device, and what an API token may do."""
+def current_user(
+    person: Account, using: Listed | None, scopes: Iterable[str], today: Day
+) -> pb.GetCurrentUserResponse:
+    """Who calls, from which device, what an API token may do, and what was spent today."""
     return pb.GetCurrentUserResponse(
         account=account(person),
         device=None if using is None else listed_device(using),
         scopes=sorted(map(_scope, scopes)),
+        spending=pb.Spending(
+            spent_micro_usd=today.spent, limit_micro_usd=today.limit, reset_time=timestamp(today.reset_us)
+        ),
     )
 
 
@@ -260,6 +266,9 @@ def feed_frame(frame: Frame, *, sequence: int, sent_us: int) -> pb.WatchRevocati
         case Change():
             answer.change.revoked_sign_ins.extend(_revoked(each) for each in frame.sign_ins)
             answer.change.revoked_accounts.extend(_deleted(each) for each in frame.accounts)
+            answer.change.signing_keys.extend(_signing_key(key) for key in frame.keys)
+            answer.change.retired_key_ids.extend(frame.retired_keys)
+            answer.change.SetInParent()
         case Heartbeat():
             answer.heartbeat.SetInParent()
         case Closed(reason):
@@ -319,6 +328,7 @@ def _signing_key(key: PublicKey) -> pb.SigningKey:
         purpose=pb.SigningKeyPurpose.ValueType(int(key.purpose)),
         jwk_json=json.dumps(dict(key.jwk)),
         not_before_time=timestamp(key.create_us),
+        not_after_time=None if key.end_us is None else timestamp(key.end_us),
     )
 
 

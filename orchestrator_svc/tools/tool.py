@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import jsonschema
 import msgspec
 
-from orchestrator_svc.conversation import Source
+from orchestrator_svc.conversation import NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.material import Manner
 from orchestrator_svc.prompt import ToolSpec
@@ -19,6 +20,7 @@ from orchestrator_svc.prompt import ToolSpec
 A = TypeVar("A", bound=msgspec.Struct)
 
 RESULT_BYTES = 256 * 1024
+_AT = re.compile(r"at `\$\.([^`]+)`")  # how msgspec names the field at fault
 
 
 class Effect(Enum):
@@ -36,15 +38,19 @@ class Setting:
     now_us: int
     manner: Manner = Manner()
     facts: Mapping[str, str] = field(default_factory=dict)
+    withheld: frozenset[str] = (
+        frozenset()
+    )  # keys of facts that may not leave the machine, as the action would
     progress: Callable[[str, float | None], None] = lambda message, fraction: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a tool answers: text or JSON for the model, and where its facts come from."""
+    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next."""
 
     content: str
     sources: tuple[Source, ...] = ()
+    next_actions: tuple[NextAction, ...] = ()
 
 
 class ToolFailure(Exception):
@@ -60,6 +66,19 @@ class ToolFailure(Exception):
         self.retryable = retryable
 
 
+class Question(Exception):
+    """The action needs an answer of the person, and did nothing yet. What they fill in becomes its result.
+
+    `form` is a flat JSON schema (2020-12) of strings, numbers, booleans and choices. An action with effects must
+    not ask: what it needs stands in its arguments.
+    """
+
+    def __init__(self, message: str, form: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.form = form
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """A request in a person's words, and the arguments that serve it."""
@@ -72,7 +91,7 @@ class Example:
 class Tool(Generic[A]):
     """One action. The contract of `perform`, kept by tests/contracts/tool.py:
 
-    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure, nothing else; it
+    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure or Question, nothing else; it
     invents nothing; it ends at once when cancelled and leaves nothing running.
     """
 
@@ -86,6 +105,12 @@ class Tool(Generic[A]):
     consents: tuple[str, ...] = ()
     context_keys: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
+    missing: str = ""  # what is not configured and how to turn it on, for a person; empty: ready
+
+    @property
+    def ready(self) -> bool:
+        """Whether what it needs is configured. One that is not fails with `missing` when it is run."""
+        return not self.missing
 
     @property
     def schema(self) -> str:
@@ -98,11 +123,15 @@ class Tool(Generic[A]):
         return ToolSpec(name=self.name, description=_described(self), schema=self.schema)
 
     async def run(self, arguments: str, setting: Setting) -> Output:
-        """Perform the action with arguments that were checked. Raises ToolFailure."""
+        """Perform the action with arguments that were checked. Raises ToolFailure and Question."""
+        if self.missing:
+            raise ToolFailure(self.missing, reason=Reason.ACTION_NOT_CONFIGURED)
         try:
             decoded = msgspec.json.decode(arguments or "{}", type=self.arguments)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise ToolFailure(str(error), reason=Reason.ARGUMENTS_INVALID) from error
+            at = _AT.search(str(error))
+            field = at[1] if at else ""
+            raise ToolFailure(str(error), reason=Reason.ARGUMENTS_INVALID, field=field) from error
         return await self.perform(decoded, setting)
 
 

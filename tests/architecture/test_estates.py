@@ -35,7 +35,9 @@ def schema(migrations: Sequence[Migration]) -> sqlite3.Connection:
 def test_every_table_is_erased_or_holds_nothing_of_a_person(
     estate: ModuleType, migrations: Sequence[Migration]
 ) -> None:
-    rows = schema(migrations).execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    rows = schema(migrations).execute(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow'"
+    )
     found = {row[0] for row in rows if not row[0].startswith("sqlite_")} | {"schema_migration"}
     named = {holding.table for holding in estate.ESTATE} | set(estate.NOT_PERSONAL) | OWN_ROW[estate]
     assert found == named
