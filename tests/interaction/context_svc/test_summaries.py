@@ -78,7 +78,7 @@ async def talk(here: Room, session: str, *texts: str) -> None:
 
 async def settled(here: Room, clock: FakeClock) -> None:
     """Let the timer work until no job of a title or a summary is open."""
-    for _ in range(40):
+    for _ in range(300):  # a title is tried three times, with pauses
         await clock.advance(timedelta(seconds=1))
         await clock.asleep(3)
         if not await here.database.read(_open_jobs):
