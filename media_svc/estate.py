@@ -50,8 +50,19 @@ NOT_PERSONAL = {
 """Tables without anything of a person, and why they may stay."""
 
 
-def close(account: str, job_id: str, now_us: int) -> Unit[Sequence[str]]:
-    """From now on nothing is kept for this account any more. Answers where in the store its bytes lie."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Closed:
+    """Where in the store the bytes of a closed account lie, and the removals there that were due when it closed.
+
+    Removals that come later are of bytes that were on their way: they stand until the store has done each.
+    """
+
+    prefixes: Sequence[str]
+    removals: Sequence[str]
+
+
+def close(account: str, job_id: str, now_us: int) -> Unit[Closed]:
+    """From now on nothing is kept for this account any more."""
     yield from library.hold(account, now_us)
     yield Statement(
         "INSERT INTO erased_account (account, job_id, create_us) VALUES (:account, :job, :now)"
@@ -59,18 +70,27 @@ def close(account: str, job_id: str, now_us: int) -> Unit[Sequence[str]]:
         {"account": account, "job": job_id, "now": now_us},
     )
     rows = yield Statement("SELECT id FROM upload WHERE account = :account", {"account": account})
-    return [kept_prefix(account), *(parts_prefix(row["id"]) for row in rows)]
+    prefixes = [kept_prefix(account), *(parts_prefix(row["id"]) for row in rows)]
+    removals = []
+    for prefix in prefixes:
+        removals += yield from outbox.due_below(prefix, now_us)
+    return Closed(prefixes=prefixes, removals=removals)
 
 
-def erase(account: str, prefixes: Sequence[str]) -> Unit[None]:
-    """Forget all rows of a closed account, whose bytes below these prefixes are gone."""
+def erase(account: str, closed: Closed, now_us: int) -> Unit[None]:
+    """Forget all rows of a closed account, whose bytes are gone from where they lay.
+
+    A process that dies while it stores a part leaves no word of it: each upload's place is looked at once more.
+    """
     for holding in ESTATE:
         yield Statement(
             f"DELETE FROM {holding.table} WHERE {holding.owned}",  # noqa: S608 - our names
             {"account": account},
         )
-    for prefix in prefixes:
-        yield from outbox.done_below(prefix)
+    for key in closed.removals:
+        yield from outbox.done(key)
+    for prefix in closed.prefixes[1:]:
+        yield from outbox.schedule(prefix, now_us + outbox.INTENT_US)
 
 
 def files(account: str, after: str, now_us: int) -> Unit[Sequence[Media]]:

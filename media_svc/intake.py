@@ -8,6 +8,7 @@ from datetime import timedelta
 from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database
+from chassis.errors import TokenRevoked
 from media_svc import errors, outbox, uploads
 from media_svc.blobs import Blobs, part_key
 from media_svc.checking import Checks
@@ -93,7 +94,7 @@ class Intake:
             return await self._database.write(
                 upload.account, lambda: uploads.append(upload.account, upload.id, part, now)
             )
-        except UploadNotFound:  # it went while its bytes were kept
+        except (TokenRevoked, UploadNotFound):  # it went while its bytes were kept
             await self._database.write("sweep", lambda: outbox.schedule(part.blob_key, now))
             self._checks.sweep_soon()
             raise

@@ -56,19 +56,13 @@ def done(blob_key: str) -> Unit[None]:
     yield Statement("DELETE FROM blob_removal WHERE blob_key = :key", {"key": blob_key})
 
 
-def done_below(prefix: str) -> Unit[None]:
-    """The store has removed everything below a prefix that ends with ``/``."""
-    yield Statement("DELETE FROM blob_removal WHERE blob_key LIKE :keys", {"keys": f"{prefix}%"})
-
-
-def waiting_below(prefix: str) -> Unit[int]:
-    """How many removals below a prefix the store has not done yet."""
+def due_below(prefix: str, now_us: int) -> Unit[list[str]]:
+    """The removals below a prefix that the store has not done yet; not those of keys about to be filled."""
     rows = yield Statement(
-        "SELECT CAST(COUNT(*) AS BIGINT) AS n FROM blob_removal WHERE blob_key LIKE :keys",
-        {"keys": f"{prefix}%"},
+        "SELECT blob_key FROM blob_removal WHERE blob_key LIKE :keys AND (attempts > 0 OR due_us <= :now)",
+        {"keys": f"{prefix}%", "now": now_us},
     )
-    count: int = rows[0]["n"]
-    return count
+    return [row["blob_key"] for row in rows]
 
 
 def _pause_us(attempts: int) -> int:

@@ -56,13 +56,14 @@ class Stewardship:
         Raises StoreUnavailable when database or object store fail.
         """
         now = self._clock.now_us()
-        prefixes = await self._database.write(account, lambda: estate.close(account, job_id, now))
-        for prefix in prefixes:
+        closed = await self._database.write(account, lambda: estate.close(account, job_id, now))
+        for prefix in closed.prefixes:
             await self._blobs.remove(prefix)
-        await self._database.write(account, lambda: estate.erase(account, prefixes))
+        await self._database.write(account, lambda: estate.erase(account, closed, now))
         await self._database.scrub()
-        remaining = await self._database.read(lambda: outbox.waiting_below(kept_prefix(account)))
-        return Erased(done=not remaining, remaining=remaining)
+        later = self._clock.now_us()
+        remaining = await self._database.read(lambda: outbox.due_below(kept_prefix(account), later))
+        return Erased(done=not remaining, remaining=len(remaining))
 
     async def export(self, account: str, *, with_bytes: bool) -> AsyncIterator[Media | bytes | Exported]:
         """Every file, each followed by its bytes; the end last.
