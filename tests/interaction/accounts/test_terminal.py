@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,16 +30,44 @@ def where(tmp_path: Path, socket_dir: Path) -> Places:
 
 
 @pytest.fixture
-async def mesh(house: House, where: Places, unused_tcp_port: int) -> AsyncIterator[Mesh]:
-    """A mesh whose public door is context_svc itself."""
-    doors = {"listen": f"127.0.0.1:{unused_tcp_port}", "operator_listen": f"unix:{operator_socket(where)}"}
-    async with house.context(**doors) as running, house.media():
+async def mesh(house: House, where: Places) -> AsyncIterator[Mesh]:
+    """A mesh whose public door leads to context_svc itself."""
+    async with (
+        house.context(operator_listen=f"unix:{operator_socket(where)}") as running,
+        house.media(),
+        door(house.address("context").removeprefix("unix:")) as port,
+    ):
         with record.owned(where):
             told = record.Record(
-                pid=1, run=str(where.run), bind="127.0.0.1", port=unused_tcp_port, model="none", rooms={}
+                pid=1, run=str(where.run), bind="127.0.0.1", port=port, model="none", rooms={}
             )
             record.write(where, told)
             yield running
+
+
+@asynccontextmanager
+async def door(socket: str) -> AsyncIterator[int]:
+    """A port of this machine whose bytes go to a room's socket and back."""
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        room_reader, room_writer = await asyncio.open_unix_connection(socket)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_pump(reader, room_writer))
+            both.create_task(_pump(room_reader, writer))
+
+    server = await asyncio.start_server(passed_on, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
 
 
 async def said(command: Callable[[Console], Awaitable[int]]) -> str:
