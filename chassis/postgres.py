@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from chassis import failpoints
 from chassis.clock import Clock, SystemClock
 from chassis.database import ConstraintFailed, DatabaseMetrics, Engine, Row, Statement, Unit, Value
 from chassis.errors import StoreUnavailable
@@ -136,7 +137,9 @@ class PostgresDatabase:
 
     async def _attempt(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
         async with self._pool.acquire() as connection, connection.transaction():
-            return [await _savepoint(connection, unit) for unit in units]
+            outcomes = [await _savepoint(connection, unit) for unit in units]
+            failpoints.reach("before_commit")
+            return outcomes
 
 
 @asynccontextmanager

@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 import grpc
 import uvloop
 
-from chassis import reflection, telemetry
+from chassis import failpoints, reflection, telemetry
 from chassis.boundary import Boundary
 from chassis.health import Health
+from chassis.settings import environment
 
 log = telemetry.logger(__name__)
 
@@ -155,6 +156,7 @@ async def run_until_signal(
 
 def main(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a room's program on uvloop."""
+    failpoints.arm(environment())
     sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(program())

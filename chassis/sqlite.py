@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from chassis import failpoints
 from chassis.clock import Clock, SystemClock
 from chassis.database import ConstraintFailed, DatabaseInUse, DatabaseMetrics, Engine, Unit
 from chassis.errors import StoreUnavailable
@@ -192,6 +193,7 @@ def _commit_batch(connection: sqlite3.Connection, units: Sequence[UnitFactory]) 
     connection.execute("BEGIN IMMEDIATE")
     try:
         outcomes = [_savepoint(connection, unit) for unit in units]
+        failpoints.reach("before_commit")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from chassis import telemetry
+from chassis import failpoints, telemetry
 from chassis.clock import Clock
 from chassis.database import DatabaseMetrics, Unit
 from chassis.errors import StoreUnavailable
@@ -98,6 +98,7 @@ class Writer:
         began = self._clock.monotonic()
         outcomes = await self._outcomes(jobs)
         self._count(outcomes, self._clock.monotonic() - began)
+        failpoints.reach("after_commit_before_ack")
         for job, outcome in zip(jobs, outcomes, strict=True):
             _announce(job, outcome)
         for job, outcome in zip(jobs, outcomes, strict=True):

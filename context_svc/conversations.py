@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
-from chassis import call, ids
+from chassis import call, failpoints, ids
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import ConstraintFailed, Database, Unit
@@ -126,6 +126,7 @@ class Conversations:
         """Accept a message, then (to `follow`) everything of its turn up to its last event."""
         if not follow:
             yield (await self.accept(submission)).entry
+            failpoints.reach("after_ack")
             return
         with self._readers.reader(user) as reader:
             accepted = await self.accept(submission, reader)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from chassis import failpoints
 from chassis.database import Row, Statement, Unit
 from context_svc.errors import (
     IdempotencyKeyReused,
@@ -417,6 +418,7 @@ def _insert_turn(
             "turn": turn_id,
         },
     )
+    failpoints.reach("after_idem_row")
 
 
 def _locked_turn(account_id: str, session_id: str, turn_id: str) -> Unit[Row]:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
+from chassis import failpoints
 from chassis.clock import Clock
 from chassis.errors import ServiceError
 from chassis.tasks import Tasks
@@ -197,6 +198,7 @@ class _Run:
         said = _Said()
         self._line.doing = Doing(Activity.WORKING)
         if not self._cancelled:
+            failpoints.reach("before_provider_call")
             self._step = self._tasks.spawn("model step", self._relay(said))
             await asyncio.wait({self._step})
         if self._cancelled and said.end is None:
