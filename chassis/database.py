@@ -14,11 +14,12 @@ as BIGINT microseconds. A unit that must know what it changed says ``RETURNING``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from chassis.hints import Touched
     from chassis.migrations import Migration
 
 T = TypeVar("T")
@@ -101,6 +102,9 @@ class Database(Protocol):
         On PostgreSQL that is the server's business (a dump never holds it): nothing happens. Raises
         StoreUnavailable.
         """
+
+    def hints(self) -> AsyncIterator[Touched]:
+        """What other processes may have changed, from now on. Ends at once where there can be none."""
 
     async def ready(self) -> None:
         """Return when the store answers; raises StoreUnavailable when it does not."""

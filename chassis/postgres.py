@@ -16,7 +16,9 @@ from chassis import failpoints
 from chassis.clock import Clock, SystemClock
 from chassis.database import ConstraintFailed, DatabaseMetrics, Engine, Row, Statement, Unit, Value
 from chassis.errors import StoreUnavailable
+from chassis.hints import Touched
 from chassis.migrations import Migration, bring_forward
+from chassis.notices import Notices
 from chassis.tasks import Tasks
 from chassis.writer import Done, Failed, Outcome, UnitFactory, Writer
 
@@ -85,10 +87,11 @@ class PostgresDatabase:
 
     engine: Engine = "postgres"
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock, dsn: str, schema: str) -> None:
         self._pool = pool
         self._clock = clock
-        self.writer = Writer(self._commit, clock)
+        self.notices = Notices(dsn, schema, self._notify, clock)
+        self.writer = Writer(self._commit, clock, touched=self.notices.touched)
 
     async def write(
         self, aggregate: str, unit: Callable[[], Unit[T]], *, committed: Callable[[T], None] | None = None
@@ -116,6 +119,10 @@ class PostgresDatabase:
     async def scrub(self) -> None:
         """See `Database.scrub`."""
 
+    def hints(self) -> AsyncIterator[Touched]:
+        """See `Database.hints`."""
+        return self.notices.hear()
+
     async def ready(self) -> None:
         """See `Database.ready`."""
         try:
@@ -126,6 +133,9 @@ class PostgresDatabase:
     def metrics(self) -> DatabaseMetrics:
         """See `Database.metrics`."""
         return self.writer.metrics()
+
+    async def _notify(self, channel: str, payload: str) -> None:
+        await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
 
     async def _commit(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
         for attempt in range(1, ATTEMPTS):
@@ -153,8 +163,9 @@ async def connect(
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", schema):
         raise ValueError("a schema's name is lower-case letters, digits and _")
     pool = await _open(dsn, schema, size)
-    database = PostgresDatabase(pool, clock or SystemClock())
+    database = PostgresDatabase(pool, clock or SystemClock(), dsn, schema)
     async with pool, Tasks() as tasks:
+        tasks.spawn("tell other processes", database.notices.tell())
         loop = tasks.spawn("database writer", database.writer.run())
         try:
             yield database

@@ -42,6 +42,7 @@ from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.replicas import follow_others
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
@@ -194,6 +195,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         known = ContextServicer(items, foundation.mesh.log_epoch)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", _expire(items, clock))
+        foundation.tasks.spawn(
+            "follow other processes", follow_others(database, readers, foundation.feed, clock)
+        )
 
         async def drain() -> None:
             await schedule.drain(TURNS_GRACE)

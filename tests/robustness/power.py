@@ -6,7 +6,7 @@ What was synced is there. Of what was written since, any part may be: none, some
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
@@ -16,6 +16,7 @@ import apsw
 from chassis import sqlite
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database, DatabaseMetrics, Engine, Row, Unit
+from chassis.hints import Touched
 from chassis.migrations import Migration, bring_forward
 from chassis.tasks import Tasks
 from chassis.writer import Done, Outcome, UnitFactory, Writer
@@ -139,6 +140,10 @@ class RecordedDatabase:
 
     async def scrub(self) -> None:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    async def hints(self) -> AsyncIterator[Touched]:
+        return
+        yield
 
     async def ready(self) -> None:
         return

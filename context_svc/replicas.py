@@ -1,0 +1,25 @@
+"""Other processes of the same store: what they wrote is looked for when they hint at it."""
+
+from __future__ import annotations
+
+from chassis import telemetry
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.errors import StoreUnavailable
+from context_svc.readers import Readers
+from context_svc.revocations import Feed
+
+log = telemetry.logger(__name__)
+
+BREATH = 0.02  # seconds between two looks: hints that come meanwhile are one
+
+
+async def follow_others(database: Database, readers: Readers, feed: Feed, clock: Clock) -> None:
+    """Let readers and the revocation feed take up what other processes did. Returns where there are none."""
+    async for touched in database.hints():
+        try:
+            await readers.look_again(touched)
+            await feed.catch_up(database)
+        except StoreUnavailable as error:
+            log.warning("the store did not answer", error=error)
+        await clock.sleep(BREATH)
