@@ -94,7 +94,7 @@ class Device:
                     return await call()
                 except grpc.aio.AioRpcError as error:
                     self.refused.append(error.code())
-                    if error.code() not in LATER:
+                    if error.code() not in LATER and "RST_STREAM" not in (error.details() or ""):
                         raise
                     await asyncio.sleep(0.05)
 
@@ -208,7 +208,7 @@ class Device:
 
 
 class Reader:
-    """A stream of one session that is opened again and again, each time from where it was."""
+    """A stream of one session that is opened again and again, each time from where it was; "" is all of them."""
 
     def __init__(self, device: Device, session: str, name: str = "reader") -> None:
         self._device = device
@@ -219,6 +219,7 @@ class Reader:
         self.frames: list[Event] = []
         self.cuts = 0
         self.moved = asyncio.Event()
+        self.opened = asyncio.Event()
 
     @property
     def at(self) -> int:
@@ -239,10 +240,13 @@ class Reader:
 
     async def _read(self) -> None:
         cursor = session_pb2.SessionCursor(session_id=self._session, log_epoch=self._epoch, sequence=self._at)
-        request = chat_pb2.SubscribeEventsRequest(cursors=[cursor])
+        request = chat_pb2.SubscribeEventsRequest(
+            cursors=[cursor] if self._session else [], all_sessions=not self._session
+        )
         device = self._device
         async with streaming(device.chat.SubscribeEvents(request, metadata=device.metadata)) as call:
             async for frame in call:
+                self.opened.set()
                 self._take(frame)
 
     def _take(self, frame: chat_pb2.SubscribeEventsResponse) -> None:
