@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
 from chassis import failpoints
 from chassis.clock import Clock, SystemClock
-from chassis.database import ConstraintFailed, DatabaseMetrics, Engine, Row, Statement, Unit, Value
+from chassis.database import ConstraintFailed, Database, DatabaseMetrics, Engine, Row, Statement, Unit, Value
 from chassis.errors import StoreUnavailable
 from chassis.hints import Touched
 from chassis.migrations import Migration, bring_forward
@@ -118,6 +119,15 @@ class PostgresDatabase:
 
     async def scrub(self) -> None:
         """See `Database.scrub`."""
+
+    @asynccontextmanager
+    async def frozen(self, folder: Path) -> AsyncIterator[Database]:
+        """See `Database.frozen`: each `read` is one state of the store already."""
+        yield self
+
+    async def copy_to(self, path: Path) -> None:
+        """See `Database.copy_to`."""
+        raise StoreUnavailable("PostgreSQL has no file to copy")
 
     def hints(self) -> AsyncIterator[Touched]:
         """See `Database.hints`."""

@@ -28,6 +28,7 @@ Drain: TypeAlias = Callable[[], Awaitable[None]]
 PUBLIC_MESSAGE = 4 * 1024 * 1024
 INTERNAL_MESSAGE = 16 * 1024 * 1024
 _MINUTE_MS = 60_000
+_LAST_WORDS = 0.5  # seconds
 _SWITCH_SECONDS = 0.0005  # the database's thread waits that long for the interpreter, not Python's 5 ms
 
 
@@ -152,6 +153,11 @@ async def run_until_signal(
         log.info("draining", grace_seconds=grace.total_seconds())
         servers = [running] if isinstance(running, Server) else running
         await asyncio.gather(*(server.stop(grace) for server in servers))
+
+
+def stop_soon() -> None:
+    """End this process as SIGTERM does, once what it is answering is out; its supervisor starts it again."""
+    asyncio.get_running_loop().call_later(_LAST_WORDS, os.kill, os.getpid(), signal.SIGTERM)
 
 
 def main(program: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -24,6 +24,7 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from context_svc import access, sessions, signing
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.backups import copy_before_migrating
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims
 from context_svc.context_items import ContextItems
@@ -46,6 +47,7 @@ from context_svc.replicas import follow_others
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.runs import Runs
+from context_svc.safekeeping import safekeeping
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
 from context_svc.secret import ServerSecret
@@ -99,6 +101,7 @@ class Foundation:
     pages: PageTokens
     room: RoomIdentity
     health: Health
+    restart: Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,7 +199,8 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", _expire(items, clock))
         foundation.tasks.spawn(
-            "follow other processes", follow_others(database, readers, foundation.feed, clock)
+            "follow other processes",
+            follow_others(database, readers, foundation.feed, clock, _restarts(foundation)),
         )
 
         async def drain() -> None:
@@ -222,6 +226,16 @@ async def _cut_revoked(feed: Feed, *streams: Readers | Watchers) -> None:
             each.close_sign_ins({ended.sign_in for ended in change.sign_ins}, CloseReason.REVOKED)
     for each in streams:
         each.close_all(CloseReason.DRAINING)
+
+
+def _restarts(foundation: Foundation) -> Callable[[str], None]:
+    """Begin anew once the log has another epoch than this process began with."""
+
+    def check(epoch: str) -> None:
+        if epoch != foundation.mesh.log_epoch:
+            foundation.restart()
+
+    return check
 
 
 async def _expire(items: ContextItems, clock: Clock) -> None:
@@ -250,20 +264,22 @@ def _budget(settings: ContextSettings) -> Budget:
 
 @asynccontextmanager
 async def open_app(
-    settings: ContextSettings, *, clock: Clock | None = None
+    settings: ContextSettings, *, clock: Clock | None = None, restart: Callable[[], None] = lambda: None
 ) -> AsyncIterator[tuple[Server, Server]]:
-    """Run the room: its own socket and the operator's.
+    """Run the room: its own socket and the operator's. `restart` is called when another state was put in place.
 
     Raises chassis.keys.KeyRefused, DatabaseInUse, StoreUnavailable, MigrationRefused and, for an address that
     cannot be bound, RuntimeError.
     """
     async with AsyncExitStack() as stack:
-        foundation = await _foundation(settings, clock or SystemClock(), stack)
+        foundation = await _foundation(settings, clock or SystemClock(), restart, stack)
         talk = await stack.enter_async_context(conversation(foundation))
         yield await _identity(foundation, talk, stack)
 
 
-async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
+async def _foundation(
+    settings: ContextSettings, clock: Clock, restart: Callable[[], None], stack: AsyncExitStack
+) -> Foundation:
     for folder in (settings.data_dir, settings.keys_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = UserKeys.load_or_create(settings.keys_dir / "users")
@@ -271,6 +287,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
+    await copy_before_migrating(database, settings.backups, clock)
     await database.migrate(MIGRATIONS)
     feed = Feed(clock, revocations, keys.public)
     await feed.load(database)
@@ -288,6 +305,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
         pages=PageTokens(secret.key("page tokens")),
         room=_room_identity(settings.keys_dir, clock),
         health=Health(access.SERVICES),
+        restart=restart,
     )
 
 
@@ -337,7 +355,18 @@ async def _identity(
     services = (identity.register, listed.register, *talk.services)
     public = await stack.enter_async_context(_public(foundation, gate, talk, services))
     users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
-    operator = OperatorServicer(setup_code, board, users)
+    backups = await stack.enter_async_context(
+        safekeeping(
+            settings,
+            database,
+            clock,
+            mesh=foundation.mesh,
+            room=foundation.room,
+            tasks=foundation.tasks,
+            restart=foundation.restart,
+        )
+    )
+    operator = OperatorServicer(setup_code, board, users, backups)
     return public, await stack.enter_async_context(_operator(foundation, gate, operator))
 
 

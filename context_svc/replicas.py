@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.errors import StoreUnavailable
+from context_svc.meta import log_epoch
 from context_svc.readers import Readers
 from context_svc.revocations import Feed
 
@@ -14,10 +17,16 @@ log = telemetry.logger(__name__)
 BREATH = 0.02  # seconds between two looks: hints that come meanwhile are one
 
 
-async def follow_others(database: Database, readers: Readers, feed: Feed, clock: Clock) -> None:
-    """Let readers and the revocation feed take up what other processes did. Returns where there are none."""
+async def follow_others(
+    database: Database, readers: Readers, feed: Feed, clock: Clock, restored: Callable[[str], None]
+) -> None:
+    """Let readers and the revocation feed take up what other processes did. Returns where there are none.
+
+    `restored` is told the epoch of the log each time: another process may have put a backup in place.
+    """
     async for touched in database.hints():
         try:
+            restored(await database.read(log_epoch))
             await readers.look_again(touched)
             await feed.catch_up(database)
         except StoreUnavailable as error:

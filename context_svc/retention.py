@@ -100,8 +100,8 @@ class Retention:
         through = yield from _reach(session, before_us)
         if not (yield from _anything(session_id, through)):
             return ()
-        yield from _delete(session_id, through)
-        left = yield from _relabel(session, through)
+        yield from delete_through(session_id, through)
+        left = yield from relabel(session, through)
         entries = yield from self._journal.append(session_id, self._tombstone(left, session, through), now_us)
         yield Statement(
             "UPDATE session SET update_us = :update WHERE id = :id",
@@ -154,7 +154,8 @@ def _anything(session_id: str, through: int) -> Unit[bool]:
     return bool(found)
 
 
-def _delete(session_id: str, through: int) -> Unit[None]:
+def delete_through(session_id: str, through: int) -> Unit[None]:
+    """Part of a unit: remove a log, its messages and its ended turns up to a sequence."""
     for table in ("event", "message"):
         yield Statement(
             f"DELETE FROM {table} WHERE session_id = :session AND sequence <= :through",  # noqa: S608 - our names
@@ -167,7 +168,7 @@ def _delete(session_id: str, through: int) -> Unit[None]:
     )
 
 
-def _relabel(session: Session, through: int) -> Unit[Session]:
+def relabel(session: Session, through: int) -> Unit[Session]:
     """Take back what was made of removed messages: a suggested title, the preview, the end of the branch."""
     suggested = session.title_source is TitleSource.MODEL
     changed = yield Statement(

@@ -31,6 +31,10 @@ class ContextSettings(Settings):
         description="Database URL, `sqlite:///path` or `postgresql://…`; empty: `context.db` in DATA_DIR.",
     )
     database_schema: str = Field(default="context", description="Schema of the tables on PostgreSQL.")
+    backup_dir: Path | None = Field(
+        default=None,
+        description="Folder of the backups, outside DATA_DIR; empty: DATA_DIR's name with `-backups`, beside it.",
+    )
     server_name: str = Field(default="Assistant", description="Name of this mesh, as clients show it.")
     open_registration: bool = Field(
         default=False, description="Whether anybody may register, once there is a first account."
@@ -71,3 +75,9 @@ class ContextSettings(Settings):
     def database_url(self) -> str:
         """Where the database is."""
         return self.database or f"sqlite://{(self.data_dir / 'context.db').absolute()}"
+
+    @property
+    def backups(self) -> Path:
+        """Where backups lie."""
+        data = self.data_dir.absolute()
+        return self.backup_dir or data.with_name(f"{data.name}-backups")

@@ -72,6 +72,15 @@ class UserKeys:
         """The keys of `folder` (made with mode 0700), at least one of each. Raises chassis.keys.KeyRefused."""
         return cls(_load(folder), _load(folder / "api"))
 
+    @classmethod
+    def renew(cls, folder: Path) -> None:
+        """Put new keys in the place of those of `folder`: at the next start no older token is good."""
+        for each in (folder, folder / "api"):
+            old = sorted(each.glob("*.key"))
+            load_or_create_key(each / f"{ids.uuid()}.key")
+            for path in old:
+                path.unlink()
+
     @property
     def api_signer(self) -> Signer:
         """The key that signs API tokens now."""

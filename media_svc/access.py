@@ -23,8 +23,8 @@ def _reader(deadline: timedelta | None) -> Policy:
     return _person(deadline, scope="knowledge")
 
 
-def _context(deadline: timedelta | None) -> Policy:
-    return Policy(audience=Audience.ROOM, deadline=deadline, callers=_CONTEXT, served=False)
+def _context(deadline: timedelta | None, *, served: bool = False) -> Policy:
+    return Policy(audience=Audience.ROOM, deadline=deadline, callers=_CONTEXT, served=served)
 
 
 POLICIES: Policies = {
@@ -47,8 +47,8 @@ POLICIES: Policies = {
     f"{_MEDIA}/ReleaseMedia": _context(_READ),
     f"{_MEDIA}/EraseOwner": _context(_CHUNK),
     f"{_MEDIA}/ExportOwner": _context(None),
-    f"{_MEDIA}/WriteBackup": _context(None),
-    f"{_MEDIA}/ReadBackup": _context(None),
+    f"{_MEDIA}/WriteBackup": _context(None, served=True),
+    f"{_MEDIA}/ReadBackup": _context(None, served=True),
     f"{_KNOWLEDGE}/IngestDocument": _reader(_READ),
     f"{_KNOWLEDGE}/ListDocuments": _reader(_READ),
     f"{_KNOWLEDGE}/GetDocument": _reader(_READ),

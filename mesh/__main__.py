@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, users
+from mesh import account, backup, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -87,6 +88,14 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.show(places, console))
 
 
+def _backup(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(backup.backup(places_of(settings), told.to and told.to.absolute(), console))
+
+
+def _restore(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(backup.restore(places_of(settings), told.file.absolute(), console))
+
+
 COMMANDS: Mapping[str, Command] = {
     "up": _up,
     "chat": _chat,
@@ -96,6 +105,8 @@ COMMANDS: Mapping[str, Command] = {
     "token": _token,
     "user": _user,
     "account": _account,
+    "backup": _backup,
+    "restore": _restore,
 }
 
 
@@ -116,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
     _own(commands.add_parser("account", help="your own account, password and devices"))
+    keeping = commands.add_parser("backup", help="write the whole mesh into one file, while it serves")
+    keeping.add_argument("--to", metavar="DIR", type=Path, help="folder, outside of the data folder")
+    restoring = commands.add_parser("restore", help="put a backup in the place of the present state")
+    restoring.add_argument("file", metavar="FILE", type=Path, help="what `mesh backup` wrote")
     return parser
 
 

@@ -136,7 +136,7 @@ async def serves(address: str) -> bool:
     """Whether the process at an address says SERVING."""
     async with grpc.aio.insecure_channel(address, _LOCAL) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[no-untyped-call]
+            answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=1
             )
         except grpc.aio.AioRpcError:

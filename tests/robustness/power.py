@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -141,6 +143,12 @@ class RecordedDatabase:
     async def scrub(self) -> None:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def frozen(self, folder: Path) -> AbstractAsyncContextManager[Database]:
+        raise NotImplementedError
+
+    async def copy_to(self, path: Path) -> None:
+        raise NotImplementedError
+
     async def hints(self) -> AsyncIterator[Touched]:
         return
         yield
@@ -243,7 +251,7 @@ def left_by(image: dict[str, bytes], folder: Path) -> Path:
 
 def rows(path: Path, sql: str) -> list[Row]:
     """Open what a power cut left as the product opens it, and read it."""
-    connection = sqlite._open(path, sqlite.timedelta(seconds=1))
+    connection = sqlite._open(path, timedelta(seconds=1))
     try:
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         return connection.execute(sql).fetchall()
