@@ -30,6 +30,8 @@ log = telemetry.logger(__name__)
 SILENCE = 35.0  # seconds without a frame after which orchestrator_svc counts as frozen
 LAST_WORDS = 2.0  # seconds a cancelled run has to end by itself
 PREVIEW = 200  # characters
+WINDOW, MODEL, TOOL = 2, 3, 4  # stages of a turn, the contract's numbers
+_BEGINS = {Kind.TURN_STARTED: MODEL, Kind.TOOL_STARTED: TOOL, Kind.TOOL_FINISHED: MODEL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class _Running:
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     device_id: str = ""
+    stage: int = WINDOW
 
 
 class Runs:
@@ -268,6 +271,8 @@ class Runs:
                     patience.reschedule(loop.time() + SILENCE)
                 if isinstance(frame, Over):
                     return frame
+                if isinstance(frame, Happened):
+                    running.stage = _BEGINS.get(frame.kind, running.stage)
                 self._note(material.claim, frame, pen, receipt)
                 await pen.room()
         return self._broken(running, pen, "PEER_UNAVAILABLE", "The assistant broke off.")
@@ -298,6 +303,7 @@ class Runs:
             reason="" if cancelled else reason,
             explanation=explanation,
             retryable=True,
+            stage=running.stage,
         )
 
     def _ending(self, claim: Claim, over: Over, device_id: str, receipt: bytes) -> Ending:

@@ -211,7 +211,7 @@ class Reader:
     """A stream of one session that is opened again and again, each time from where it was; "" is all of them."""
 
     def __init__(self, device: Device, session: str, name: str = "reader") -> None:
-        self._device = device
+        self.device = device
         self._session = session
         self._epoch = ""
         self._at = 0
@@ -243,7 +243,7 @@ class Reader:
         request = chat_pb2.SubscribeEventsRequest(
             cursors=[cursor] if self._session else [], all_sessions=not self._session
         )
-        device = self._device
+        device = self.device
         async with streaming(device.chat.SubscribeEvents(request, metadata=device.metadata)) as call:
             async for frame in call:
                 self.opened.set()

@@ -81,7 +81,7 @@ class Count:
 
 async def cut_everywhere(folder: Path, *, turns: int, stride: int, synchronous: str) -> Count:
     disk = Disk()
-    async with recorded(folder, disk, synchronous) as database, room(database) as here:  # type: ignore[arg-type]
+    async with recorded(folder, disk, synchronous) as database, room(database) as here:
         told = await converse(here, disk, turns)
     chance, moments = random.Random(11), Moments(disk)
     count = Count(writes=sum(kind == "write" for kind, *_ in disk.operations))
