@@ -104,11 +104,17 @@ class Conversations:
         self._runs = runs
         self._clock = clock
         self._log_epoch = log_epoch
+        self._tasks = Tasks()
 
     async def accept(self, submission: Submission, reader: Reader | None = None) -> Accepted:
         """Store a message, durable on return, or find its turn; a new one is claimed in the same commit when
         its session is free. `reader` follows the session from there on. Raises what `Turns.accept` raises.
+
+        A caller that goes away meanwhile stops nothing: what is committed is also begun.
         """
+        return await self._tasks.whole("accept a message", self._accept(submission, reader))
+
+    async def _accept(self, submission: Submission, reader: Reader | None) -> Accepted:
         place = self._schedule.place(submission.session_id, submission.account_id)
         try:
             accepted, material = await self._once(submission, reader, wanted=place is not None)

@@ -178,6 +178,9 @@ class Runs:
     def __len__(self) -> int:
         return len(self._running)
 
+    def __contains__(self, turn_id: str) -> bool:
+        return turn_id in self._running
+
     def stop(self, turn_id: str, device_id: str) -> None:
         """Ask a run of this process to end as cancelled; one that is not here is not affected."""
         running = self._running.get(turn_id)

@@ -61,6 +61,7 @@ class Schedule:
         self._accounts: dict[str, _Places] = {}
         self._taken: dict[str, bool] = {}  # sessions at work here; True: woken since it last looked
         self._unended: dict[str, Claim] = {}
+        self._strays: frozenset[tuple[str, int]] = frozenset()
         self._tasks = Tasks()
         self._draining = False
 
@@ -208,6 +209,7 @@ class Schedule:
         for claim in [*self._unended.values()]:
             await self._runs.bury(claim)
             del self._unended[claim.turn_id]
+        await self._bury_strays()
         for claim in await self._database.read(lambda: claiming.orphans(self._database.engine, now_us)):
             await self._runs.bury(claim)
         for turn_id, device_id in await self._database.read(
@@ -216,3 +218,18 @@ class Schedule:
             self._runs.stop(turn_id, device_id)
         for session_id, account_id in await self._database.read(claiming.waiting_sessions):
             self.wake(session_id, account_id)
+
+    async def _bury_strays(self) -> None:
+        """End turns that this process holds and does not run: their claim was committed, and its answer lost.
+
+        One that is just about to run looks the same, but not for two looks.
+        """
+        held = await self._database.read(lambda: claiming.held(self._claims.owner))
+        strays = {
+            (claim.turn_id, claim.attempt): claim
+            for claim in held
+            if claim.turn_id not in self._runs and claim.turn_id not in self._unended
+        }
+        for stray in strays.keys() & self._strays:
+            await self._runs.bury(strays[stray])
+        self._strays = frozenset(strays)
