@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -78,7 +79,6 @@ from context_svc.wire.turn import Budget
 log = telemetry.logger(__name__)
 
 ROOM = "context"
-TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
 EXPIRY_ROUND = 5.0  # seconds
 FORGET_ROUNDS = 720
 DOMAIN = "assistant.mesh"
@@ -204,7 +204,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         )
 
         async def drain() -> None:
-            await schedule.drain(TURNS_GRACE)
+            await asyncio.gather(schedule.drain(settings.drain_seconds), clock.sleep(settings.linger_seconds))
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 

@@ -30,6 +30,7 @@ log = telemetry.logger(__name__)
 SILENCE = 35.0  # seconds without a frame after which orchestrator_svc counts as frozen
 LAST_WORDS = 2.0  # seconds a cancelled run has to end by itself
 PREVIEW = 200  # characters
+_RESTARTED = "The assistant was restarted while it answered."
 WINDOW, MODEL, TOOL = 2, 3, 4  # stages of a turn, the contract's numbers
 _BEGINS = {Kind.TURN_STARTED: MODEL, Kind.TOOL_STARTED: TOOL, Kind.TOOL_FINISHED: MODEL}
 
@@ -152,6 +153,7 @@ class _Running:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     device_id: str = ""
     stage: int = WINDOW
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Runs:
@@ -188,6 +190,11 @@ class Runs:
             running.device_id = device_id
             running.stop.set()
 
+    def cut_off(self) -> None:
+        """End every run of this process as failed, with what it has said: the process stops."""
+        for running in self._running.values():
+            running.cut.set()
+
     async def perform(self, material: Material) -> bool:
         """Run a claimed turn to its end. False: its end could not be stored; `bury` must be tried later."""
         claim = material.claim
@@ -215,7 +222,7 @@ class Runs:
             text="",
             usage=b"",
             reason="OWNER_LOST",
-            explanation="The assistant was restarted while it answered.",
+            explanation=_RESTARTED,
             retryable=True,
         )
         with suppress(ClaimLost, SessionNotFound):  # another replica was faster
@@ -252,6 +259,8 @@ class Runs:
         match error:
             case None:
                 return telling.result()
+            case TimeoutError() if running.cut.is_set():
+                return self._broken(running, pen, "OWNER_LOST", _RESTARTED)
             case TimeoutError():
                 return self._broken(running, pen, "FROZEN", "The assistant made no progress.")
             case ServiceError():
@@ -269,8 +278,9 @@ class Runs:
             Tasks() as tasks,
         ):
             tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
+            tasks.spawn("cut a turn off", _cut_when(running, patience))
             async for frame in stream.frames():
-                if not running.stop.is_set():
+                if not running.stop.is_set() and not running.cut.is_set():
                     patience.reschedule(loop.time() + SILENCE)
                 if isinstance(frame, Over):
                     return frame
@@ -373,3 +383,8 @@ async def _cancel_when(running: _Running, stream: TurnStream, patience: asyncio.
     await running.stop.wait()
     patience.reschedule(asyncio.get_running_loop().time() + LAST_WORDS)
     await stream.cancel()
+
+
+async def _cut_when(running: _Running, patience: asyncio.Timeout) -> None:
+    await running.cut.wait()
+    patience.reschedule(asyncio.get_running_loop().time())

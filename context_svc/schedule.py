@@ -24,6 +24,7 @@ log = telemetry.logger(__name__)
 
 RENEWAL = 2.0  # seconds
 LOOK_AROUND = 1.0  # seconds
+LAST_COMMITS = 2.0  # seconds that turns have to be stored when they were cut off
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,14 +123,22 @@ class Schedule:
                 await self._tasks.aclose()
 
     async def drain(self, grace: float) -> None:
-        """Take no more turns and wait at most `grace` seconds for those that run."""
+        """Take no more turns, wait at most `grace` seconds for those that run, and end what is left with what it said.
+
+        What is queued starts where there is another process, or at the next start.
+        """
         self._draining = True
-        try:
-            async with asyncio.timeout(grace):
-                while self._taken:
-                    await self._clock.sleep(0.05)
-        except TimeoutError:
+        if not await self._idle(grace):
             log.warning("turns were cut off", turns=len(self._taken))
+            self._runs.cut_off()
+            await self._idle(LAST_COMMITS)
+
+    async def _idle(self, within: float) -> bool:
+        """Whether no turn runs here any more, at the latest after some seconds."""
+        until = self._clock.monotonic() + within
+        while self._taken and self._clock.monotonic() < until:
+            await self._clock.sleep(0.05)
+        return not self._taken
 
     async def _begin(self, place: Place, material: Material) -> None:
         self._taken[place.session_id] = True

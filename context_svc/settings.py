@@ -67,6 +67,16 @@ class ContextSettings(Settings):
     turn_seconds: float = Field(
         default=900, gt=0, description="Seconds of one turn, waiting for the person not counted."
     )
+    drain_seconds: float = Field(
+        default=18, ge=0, le=600, description="Seconds that running turns have when the room is told to stop."
+    )
+    linger_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="Seconds for which a room that was told to stop still serves: until a balancer that asks for its"
+        " health sends nobody any more. 5 behind the Envoy of this repository, when there are replicas.",
+    )
     with_reflection: bool = Field(default=True, description="Whether gRPC server reflection is served.")
     log_format: Format = Field(default="text", description="Form of the log lines: `text` or `json`.")
     log_level: str = Field(default="INFO", description="Least level that is logged.")

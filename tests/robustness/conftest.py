@@ -19,6 +19,13 @@ def long_loops(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--loops") == "long")
 
 
+@pytest.fixture
+def only_long(long_loops: bool) -> None:
+    """Leaves a test to `make robustness`: what it waits for takes too long for every run of the tests."""
+    if not long_loops:
+        pytest.skip("runs with `make robustness`")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the counts, which are the result of the loops."""
     if rows := table():

@@ -18,7 +18,7 @@ from tests.robustness.table import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-ROUNDS = {False: 1, True: 12}
+ROUNDS = {False: 1, True: 5}
 TALK = {
     "after_idem_row": "context",
     "before_commit": "context",
@@ -31,6 +31,7 @@ TALK = {
     "before_tool_side_effect": "orchestrator",
     "after_tool_side_effect_before_record": "orchestrator",
 }
+SLICE = ("after_idem_row", "after_commit_before_ack", "after_turn_finished_commit", "before_tool_side_effect")
 START_UP = {"before_commit": 30, "after_commit_before_ack": 30}  # a start itself commits some twenty times
 WORDS = "What is 17*23?"
 
@@ -56,6 +57,8 @@ async def test_a_kill_at_each_place_of_a_turn_loses_doubles_and_blocks_nothing(l
     ):
         for nth in range(1, ROUNDS[long_loops] + 1):
             for point, room in TALK.items():
+                if not long_loops and point not in SLICE:
+                    continue
                 await begin_under(here, room, point, nth + START_UP.get(point, 0))
                 session, told = await phone.new_session(), Told()
                 async with Tasks() as tasks:
@@ -67,7 +70,11 @@ async def test_a_kill_at_each_place_of_a_turn_loses_doubles_and_blocks_nothing(l
                 wrong += [f"{point} the {nth}. time: {fault}" for fault in found]
     ready.sort()
     slow = f"ready again p50 {ready[len(ready) // 2]:.1f} s, longest {ready[-1]:.1f} s"
-    tell("kills at failpoints", f"{kills} kills at {len(TALK)} places, {slow}", len(wrong))
+    tell(
+        "kills at failpoints",
+        f"{kills} kills at {len(TALK if long_loops else SLICE)} places, {slow}",
+        len(wrong),
+    )
     assert not wrong
     assert ready[len(ready) // 2] <= 3 or not long_loops
 

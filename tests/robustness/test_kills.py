@@ -20,8 +20,8 @@ from tests.robustness.table import tell
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SENDERS = 3
-SUPERVISED = {False: 3, True: 10}
-KILLS = {False: 8, True: 200}
+SUPERVISED = 10
+KILLS = {False: 4, True: 200}
 ROOMS = ("context", "context", "orchestrator", "llm")
 WORDS = ("stream 40 tokens 10 ms apart", "What is 17*23?", "hello")
 
@@ -85,8 +85,9 @@ def log_of(http: httpx.Client, session: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.requirement("CHAT-2", "CHAT-4")
-def test_kills_in_mid_turn_lose_and_double_nothing(long_loops: bool) -> None:
-    kills = SUPERVISED[long_loops]
+@pytest.mark.usefixtures("only_long")
+def test_kills_in_mid_turn_lose_and_double_nothing() -> None:
+    kills = SUPERVISED
     chance = random.Random(7)
     with house() as home:
         senders = [Sender(home, seed) for seed in range(SENDERS)]

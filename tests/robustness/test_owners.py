@@ -31,6 +31,7 @@ async def until(phone: Device, session: str, kind: str, within: float = 60) -> E
 
 
 @pytest.mark.requirement("CHAT-4", "OPS-4")
+@pytest.mark.usefixtures("only_long")
 async def test_an_owner_that_stalls_and_wakes_up_changes_nothing(postgres_url: str) -> None:
     schema = {"CONTEXT_DATABASE_SCHEMA": f"own{uuid.uuid4().hex[:8]}"}
     async with machine("context", "orchestrator", "llm", database=postgres_url, **schema) as here:
@@ -59,9 +60,8 @@ async def test_an_owner_that_stalls_and_wakes_up_changes_nothing(postgres_url: s
 
 
 @pytest.mark.requirement("CHAT-15")
-async def test_a_frozen_room_ends_its_turns_in_time_and_the_rest_goes_on(long_loops: bool) -> None:
-    if not long_loops:
-        pytest.skip("takes 35 s by its promise: `make robustness`")
+@pytest.mark.usefixtures("only_long")
+async def test_a_frozen_room_ends_its_turns_in_time_and_the_rest_goes_on() -> None:
     async with Tasks() as tasks:
         runs = [tasks.spawn("freeze", frozen(room)) for room in ("orchestrator", "llm", "media")]
         ended = await asyncio.gather(*runs)

@@ -73,6 +73,7 @@ async def accepted_by(address: str, person: Device) -> bool:
 
 
 @pytest.mark.requirement("OPS-4", "CHAT-2")
+@pytest.mark.usefixtures("only_long")
 async def test_a_replica_killed_behind_envoy_loses_nothing(postgres_url: str, long_loops: bool) -> None:
     async with machine("context", "orchestrator", "llm", **shared(postgres_url)) as here:
         await here.start("context", "second")
