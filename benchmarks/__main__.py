@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rows, world
+from benchmarks import engine, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -22,11 +22,12 @@ def main() -> None:
     """Run what was asked for; everything by default."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
+    parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
-    found = asyncio.run(_through_a_provider(asked.messages))
+    found = [] if asked.only_model else asyncio.run(_through_a_provider(asked.messages))
     if asked.model:
-        found += rows.start_to_first_token(asked.model)
+        found += engine.rows_of(asked.model)
     _show(found)
     _keep(found)
 
@@ -49,7 +50,10 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                 await rows.first_token_one(here, port, commit),
                 *await rows.first_token_many(here, port),
                 await rows.relayed(here, port),
-                await rows.get_session_over_echo(here),
+                await unary.get_session_over_echo(here),
+                await unary.get_context_over_echo(here),
+                await unary.update_context(here, commit),
+                await unary.writers_of_one_context(here),
                 await rows.long_session(here, messages),
             ]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -13,12 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import httpx
 
-from assistant.session.v1 import session_pb2, session_pb2_grpc
 from benchmarks import direct
-from benchmarks.world import ROOT, Client, Mesh, Timing, client, gather, mesh, surroundings
+from benchmarks.world import ROOT, Client, Timing, gather
 from chassis import engines
 from chassis.database import Statement, Unit
 from chassis.migrations import Migration
@@ -172,94 +168,10 @@ async def _session_of(here: Client, messages: int) -> str:
     return session
 
 
-async def get_session_over_echo(here: Client, calls: int = 2000, at_once: int = 32) -> Row:
-    """GetSession through context_svc over a bare echo, each on its unix socket, taking turns."""
-    session = await here.session()
-    with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
-        address = f"unix:{folder}/e.sock"
-        child = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-            [sys.executable, "-m", "benchmarks.echo", address],
-            cwd=ROOT,
-            env=surroundings(),
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert child.stdout is not None
-            child.stdout.readline()
-            async with (
-                grpc.aio.insecure_channel(address) as bare,
-                grpc.aio.insecure_channel(here.mesh.context_socket) as room,
-            ):
-                echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = bare.unary_unary("/bench.Echo/Echo")
-                stub = session_pb2_grpc.SessionServiceStub(room)
-                request = session_pb2.GetSessionRequest(session_id=session)
-                metadata = (*here.mesh.metadata, ("x-request-id", str(uuid.uuid4())))  # as Envoy adds it
-                ratios, rates = [], []
-                for _ in range(5):
-                    floor = await _calls_per_second(calls, at_once, lambda: echo(b"x" * 40))
-                    ours = await _calls_per_second(
-                        calls, at_once, lambda: stub.GetSession(request, metadata=metadata)
-                    )
-                    ratios.append(ours / floor)
-                    rates.append((ours, floor))
-        finally:
-            child.terminate()
-            child.wait(10)
-    ours, floor = sorted(rates)[len(rates) // 2]
-    ratio = statistics.median(ratios)
-    return Row(
-        name="GetSession over a bare grpc.aio echo",
-        value=ratio,
-        unit="x",
-        target="≥ 0.5 x",
-        met=ratio >= 0.5,
-        detail=f"{ours:.0f} against {floor:.0f} calls/s, {at_once} at once",
-    )
-
-
-def start_to_first_token(model: str) -> list[Row]:
-    """From `mesh up` on prepared folders to ready, and to the built-in model's first token."""
-    with mesh(MESH_MODEL=model) as here:
-        first = asyncio.run(_first_of(here))
-    return [
-        Row(
-            name=f"mesh up until ready, model {model}",
-            value=here.started_seconds,
-            unit="s",
-            target="≤ 10 s",
-            met=here.started_seconds <= 10,
-            detail="empty data folder, weights present",
-        ),
-        Row(
-            name=f"first token of a first question, model {model}",
-            value=first.first_token,
-            unit="s",
-            target="",
-            met=None,
-            detail=f"whole answer {first.seconds:.1f} s",
-        ),
-    ]
-
-
-async def _first_of(here: Mesh) -> Timing:
-    async with client(here) as signed_in:
-        return await signed_in.turn(await signed_in.session(), "Say hello in three words.")
-
-
 async def _rate(streams: int, act: Callable[[int], Awaitable[Timing]]) -> float:
     began = time.perf_counter()
     timings = await gather(streams, act)
     return sum(each.tokens for each in timings) / (time.perf_counter() - began)
-
-
-async def _calls_per_second(calls: int, at_once: int, act: Callable[[], Awaitable[object]]) -> float:
-    async def some() -> None:
-        for _ in range(calls // at_once):
-            await act()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(some() for _ in range(at_once)))
-    return calls / (time.perf_counter() - began)
 
 
 def history() -> Path:

@@ -148,7 +148,7 @@ class Client:
             session_id=session, client_message_id=str(uuid.uuid4()), parts=[message_pb2.Part(text=words)]
         )
         began = time.perf_counter()
-        first, received, ended = 0.0, 0, ""
+        first, last, received, written, ended = 0.0, 0.0, 0, 0, ""
         call = self.chat.SendMessage(
             chat_pb2.SendMessageRequest(message=message, follow=True),
             metadata=self.mesh.metadata,
@@ -157,21 +157,33 @@ class Client:
         async for frame in call:
             event = frame.event
             if event.HasField("text_delta"):
-                first = first or time.perf_counter() - began
+                last = time.perf_counter() - began
+                first = first or last
                 received += event.text_delta.text.count("token ")
             ended = event.WhichOneof("event") or ended
+            written = event.turn_finished.usage.output_tokens or written
         if ended != "turn_finished":
             raise RuntimeError(f"the turn ended with {ended}: {frame}")
-        return Timing(first_token=first, seconds=time.perf_counter() - began, tokens=received)
+        return Timing(
+            first_token=first,
+            last_token=last,
+            seconds=time.perf_counter() - began,
+            tokens=received,
+            written=written,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """One turn: seconds to the first token and in all, and tokens received."""
+    """One turn: seconds to its first and last token and in all; tokens of the fake provider that were received;
+    tokens the model says it wrote.
+    """
 
     first_token: float
     seconds: float
     tokens: int
+    last_token: float = 0.0
+    written: int = 0
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
 from chassis.dial import open_channel
-from chassis.errors import StoreUnavailable
 from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
@@ -27,15 +26,18 @@ from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.backups import copy_before_migrating
 from context_svc.capabilities import Capabilities
-from context_svc.claims import Claims
-from context_svc.context_items import ContextItems
+from context_svc.claims import Claims, one_after_another
+from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.dossier import open_dossier
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.learning import Learning, schedule_learning
+from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
@@ -55,7 +57,6 @@ from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
 from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
-from context_svc.servicer.context import ContextServicer
 from context_svc.servicer.identity import IdentityServicer
 from context_svc.servicer.operator import OperatorServicer
 from context_svc.servicer.session import SessionServicer
@@ -71,16 +72,14 @@ from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec
-from context_svc.wire.items import ItemAnswers
-from context_svc.wire.session import is_private, kept_us
+from context_svc.wire.chat import ChatCodec, words
+from context_svc.wire.preferences import Choices, kept_us, memory_enabled
+from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget
 
 log = telemetry.logger(__name__)
 
 ROOM = "context"
-EXPIRY_ROUND = 5.0  # seconds
-FORGET_ROUNDS = 720
 DOMAIN = "assistant.mesh"
 DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 
@@ -115,6 +114,8 @@ class Conversation:
     journal: sessions.Journal
     turns: sessions.Turns
     open_streams: Callable[[], int]
+    obey: Obey
+    settle: sessions.Settle
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)
@@ -128,7 +129,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     journal = Journal(codec)
     turns = Turns(journal, codec)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
-    claims = Claims(journal, ids.uuid(), schedule_title)
+    watchers = Watchers(per_account=settings.streams_per_account)
+    claims = Claims(
+        journal,
+        ids.uuid(),
+        one_after_another(schedule_title, schedule_learning, schedule_memories),
+    )
     async with open_channel(
         settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
     ) as channel:
@@ -157,13 +163,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
             log_epoch=foundation.mesh.log_epoch,
         )
+
+        def forget_session(session: str) -> None:
+            readers.close_session(session)
+            watchers.close_scope(session)
+
         session_log = SessionLog(
             journal=journal,
             turns=turns,
             codec=codec,
             publish=readers.publish,
             stop=runs.stop,
-            close=readers.close_session,
+            close=forget_session,
             clock=clock,
         )
         chat = ChatServicer(conversations, History(database, foundation.pages))
@@ -184,20 +195,32 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
-        jobs = Jobs(database, clock, foundation.pages, timer.stop)
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
-        watchers = Watchers(per_account=settings.streams_per_account)
-        items = ContextItems(
+        dossier = open_dossier(
+            database,
+            clock,
+            foundation.pages,
+            foundation.mesh.log_epoch,
+            log=session_log,
+            watchers=watchers,
+            catalogue=orchestrator,
+        )
+        memories = Memories(
             database=database,
             clock=clock,
-            log=session_log,
-            bell=watchers,
-            answers=ItemAnswers(foundation.mesh.log_epoch),
+            orchestrator=orchestrator,
+            put=dossier.items.put,
+            idle=lambda: not len(runs),
+            wanted=memory_enabled,
+            stays_here=stays_here,
+            words=words,
         )
-        known = ContextServicer(items, foundation.mesh.log_epoch)
+        learning = Learning(database, Choices(), is_private)
+        kinds = (titles, retention, learning, memories)
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
+        jobs = Jobs(database, clock, foundation.pages, timer.stop)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
-        foundation.tasks.spawn("expire context", _expire(items, clock))
+        foundation.tasks.spawn("expire context", dossier.expire())
         foundation.tasks.spawn(
             "follow other processes",
             follow_others(database, readers, foundation.feed, clock, _restarts(foundation)),
@@ -212,8 +235,10 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
-                open_streams=lambda: len(readers),
-                services=(chat.register, agent.register, known.register),
+                open_streams=lambda: len(readers) + len(watchers),
+                services=(chat.register, agent.register, dossier.servicer.register),
+                obey=dossier.items.obey,
+                settle=dossier.preferences.settle,
                 drain=drain,
                 in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
             )
@@ -236,20 +261,6 @@ def _restarts(foundation: Foundation) -> Callable[[str], None]:
             foundation.restart()
 
     return check
-
-
-async def _expire(items: ContextItems, clock: Clock) -> None:
-    """Bury what has expired, every few seconds; what a day has outdated, every hour."""
-    rounds = 0
-    while True:
-        try:
-            await items.expire()
-            if rounds % FORGET_ROUNDS == 0:
-                await items.forget()
-        except StoreUnavailable as error:
-            log.warning("context could not be swept", error=error)
-        rounds += 1
-        await clock.sleep(EXPIRY_ROUND)
 
 
 def _budget(settings: ContextSettings) -> Budget:
@@ -333,7 +344,7 @@ async def _identity(
         accounts=accounts,
         sign_ins=sign_ins,
         api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
-        devices=DeviceList(database, clock, foundation.pages, feed),
+        devices=DeviceList(database, clock, foundation.pages, feed, talk.obey),
         profiles=Profiles(database, clock, passwords, guard, feed),
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
@@ -341,7 +352,7 @@ async def _identity(
         gate=gate,
         clock=clock,
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle)
     board = StatusBoard(
         database=database,
         clock=clock,

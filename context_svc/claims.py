@@ -67,6 +67,16 @@ class Afterwards(Protocol):
         """Part of that unit; the turn is already in its last state."""
 
 
+def one_after_another(*parts: Afterwards) -> Afterwards:
+    """Several of them as one."""
+
+    def afterwards(claim: Claim, state: TurnState, now_us: int) -> Unit[None]:
+        for part in parts:
+            yield from part(claim, state, now_us)
+
+    return afterwards
+
+
 class Claims:
     """The units that claim, extend and end runs."""
 

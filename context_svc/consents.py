@@ -47,8 +47,12 @@ class Consent:
     update_us: int
 
 
-Withdrawal: TypeAlias = Callable[[str, str, frozenset[Kind]], Unit[None]]
-"""Part of a unit: delete what a device (account, device) stored of kinds whose consent was taken back."""
+Then: TypeAlias = Callable[[], None]
+"""What is done once the commit stands. Must not raise."""
+
+Obey: TypeAlias = Callable[[str, str, Sequence[Consent], int], Unit[Then]]
+"""Part of a unit: let what a device (account, device) stored follow these decisions, at this time: delete what
+lost its consent, and mark the rest where it may be processed now."""
 
 
 def default_placement(kind: Kind) -> Placement:
@@ -96,15 +100,12 @@ def decide(account: str, device: str, decided: Iterable[Consent]) -> Unit[None]:
         )
 
 
-def withdrawn(before: Sequence[Consent], decided: Iterable[Consent]) -> frozenset[Kind]:
-    """The kinds whose consent was there and is taken back."""
-    granted = {each.kind for each in before if each.granted}
-    return frozenset(each.kind for each in decided if not each.granted) & granted
-
-
-def nothing_stored(account: str, device: str, kinds: frozenset[Kind]) -> Unit[None]:
-    """The Withdrawal of a room that stores nothing that devices report."""
-    yield from ()
+def none_at_all(now_us: int) -> tuple[Consent, ...]:
+    """The decisions of a person who takes every consent back."""
+    return tuple(
+        Consent(kind=kind, granted=False, placement=default_placement(kind), update_us=now_us)
+        for kind in Kind
+    )
 
 
 def _consent(row: Row) -> Consent:

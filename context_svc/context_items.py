@@ -5,8 +5,9 @@ A scope's row is its lock; for a session's scope the session's row is locked bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from chassis.call import User
@@ -14,16 +15,18 @@ from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from context_svc import item_rows, repeats
 from context_svc import session_rows as sessions
-from context_svc.consents import Kind
-from context_svc.device_context import consents, item_key
+from context_svc.consents import Consent, Kind
+from context_svc.device_context import consents, is_location, item_key
 from context_svc.errors import ConsentMissing, SessionEnded, SessionNotFound, SessionSealed, VersionMismatch
-from context_svc.item_rows import Selection
+from context_svc.item_rows import ScopeRow, Selection
 from context_svc.items import (
+    DEVICE_PREFIX,
     Author,
     Filling,
     Item,
     ItemState,
     ItemWrite,
+    Placement,
     Scope,
     Source,
     Tombstone,
@@ -152,7 +155,7 @@ class ContextItems:
         return await self._write(deletion.scope, lambda: self._delete(deletion, now_us))
 
     async def expire(self) -> None:
-        """Bury what has expired, in every scope; forget old tombstones and old answers."""
+        """Bury what has expired, in every scope."""
         now_us = self._clock.now_us()
         for scope in await self._database.read(lambda: item_rows.scopes_with_due(now_us)):
             await self._write(scope, lambda scope=scope: self._expire(scope, now_us))  # type: ignore[misc]
@@ -163,12 +166,50 @@ class ContextItems:
         await self._database.write("context", lambda: item_rows.forget_tombstones(now_us))
         await self._database.write("context", lambda: repeats.forget(now_us))
 
-    def withdraw(self, account_id: str, device_id: str, kinds: Sequence[int], now_us: int) -> Unit[Then]:
-        """Part of a unit: delete what a device stored of kinds (the contract's numbers) that lost consent."""
-        scope = Scope(account_id=account_id)
-        keys = tuple(item_key(device_id, kind) for kind in Kind if kind.number in kinds)
+    def put(self, scope: Scope, writes: Sequence[ItemWrite], now_us: int) -> Unit[Then]:
+        """Part of a unit: write for a tool or the model, whose session's row the unit has locked.
+
+        Raises ContextSourceForbidden for what a person or a device wrote, and QuotaExceeded.
+        """
         row = yield from item_rows.lock(scope)
-        outcome = yield from self._bury(scope, row.version, row.filling, Selection(keys=keys), now_us)
+        changed, thens = yield from self._merge(scope, row, writes, now_us)
+        outcome = _Outcome(b"", scope.id if changed.items else "", thens)
+        return lambda: self._announce(outcome)
+
+    def obey(self, account_id: str, device_id: str, decided: Sequence[Consent], now_us: int) -> Unit[Then]:
+        """Part of a unit: let what a device stored follow the person's decisions.
+
+        What lost its consent is deleted; the rest is marked where it may be processed from now on.
+        """
+        if not decided:
+            return lambda: None
+        scope = Scope(account_id=account_id)
+        taken = tuple(item_key(device_id, each.kind) for each in decided if not each.granted)
+        marks = {item_key(device_id, each.kind): each.placement for each in decided if each.granted}
+        row = yield from item_rows.lock(scope)
+        outcomes = []
+        if taken:
+            selection = Selection(keys=taken)
+            outcomes.append((yield from self._bury(scope, row.version, row.filling, selection, now_us)))
+        if marks:
+            selection = Selection(keys=tuple(marks))
+            change = partial(_marked, marks=marks)
+            outcomes.append((yield from self._rewrite(scope, selection, change, now_us)))
+
+        def then() -> None:
+            for outcome in outcomes:
+                self._announce(outcome)
+
+        return then
+
+    def keep_locations(self, account_id: str, keep_us: int | None, now_us: int) -> Unit[Then]:
+        """Part of a unit: let the positions that are stored end by another rule; None: not at all."""
+        outcome = yield from self._rewrite(
+            Scope(account_id=account_id),
+            Selection(prefix=DEVICE_PREFIX),
+            partial(_kept, keep_us=keep_us),
+            now_us,
+        )
         return lambda: self._announce(outcome)
 
     async def _write(self, scope: Scope, unit: Callable[[], Unit[_Outcome]]) -> bytes:
@@ -191,28 +232,31 @@ class ContextItems:
             raise SessionEnded
         _require(change.expected_version, row.version)
         writes = yield from _completed(user, change, now_us)
-        gone = yield from item_rows.due(change.scope.id, now_us)
-        keys = tuple(each.key for each in writes)
-        there = yield from item_rows.live(change.scope, Selection(keys=keys), now_us)
-        version = row.version + 1
-        made = merge({each.key: each for each in there}, writes, version=version, now_us=now_us)
-        made = tuple(replace(each, session_id=change.scope.session_id) for each in made)
-        if not made:
-            changed = Changed(scope=change.scope, version=row.version)
-            thens: tuple[Then, ...] = ()
-        else:
-            replaced = [each for each in there if each.key in {one.key for one in made}]
-            filling = filled(row.filling, [*gone, *replaced], made)
-            tombs = yield from _entomb(change.scope, gone, ItemState.EXPIRED, version, now_us)
-            yield from item_rows.store(change.scope.id, made)
-            yield from item_rows.update(change.scope.id, version, filling)
-            changed = Changed(scope=change.scope, version=version, items=made, tombstones=tombs)
-            thens = yield from self._told(changed)
+        changed, thens = yield from self._merge(change.scope, row, writes, now_us)
         answer = self._answers.updated(changed)
         yield from repeats.remember(
             change.command, answer, version=changed.version, now_us=now_us, scope_id=change.scope.id
         )
-        return _Outcome(answer, change.scope.id if made else "", thens)
+        return _Outcome(answer, change.scope.id if changed.items else "", thens)
+
+    def _merge(
+        self, scope: Scope, row: ScopeRow, writes: Sequence[ItemWrite], now_us: int
+    ) -> Unit[tuple[Changed, tuple[Then, ...]]]:
+        """Merge by key under one new version; whatever has expired is buried with it."""
+        gone = yield from item_rows.due(scope.id, now_us)
+        there = yield from item_rows.live(scope, Selection(keys=tuple(each.key for each in writes)), now_us)
+        version = row.version + 1
+        made = merge({each.key: each for each in there}, writes, version=version, now_us=now_us)
+        made = tuple(replace(each, session_id=scope.session_id) for each in made)
+        if not made:
+            return Changed(scope=scope, version=row.version), ()
+        replaced = [each for each in there if each.key in {one.key for one in made}]
+        filling = filled(row.filling, [*gone, *replaced], made)
+        tombs = yield from _entomb(scope, gone, ItemState.EXPIRED, version, now_us)
+        yield from item_rows.store(scope.id, made)
+        yield from item_rows.update(scope.id, version, filling)
+        changed = Changed(scope=scope, version=version, items=made, tombstones=tombs)
+        return changed, (yield from self._told(changed))
 
     def _delete(self, deletion: Deletion, now_us: int) -> Unit[_Outcome]:
         yield from _locked_session(deletion.scope)
@@ -250,6 +294,20 @@ class ContextItems:
         yield from item_rows.update(scope.id, version, filled(row.filling, gone, ()))
         thens = yield from self._told(Changed(scope=scope, version=version, tombstones=tombs))
         return _Outcome(b"", scope.id, thens)
+
+    def _rewrite(
+        self, scope: Scope, selection: Selection, change: Callable[[Item], Item], now_us: int
+    ) -> Unit[_Outcome]:
+        """Change what the server itself decides about stored items, under one new version."""
+        row = yield from item_rows.lock(scope)
+        there = yield from item_rows.live(scope, selection, now_us)
+        changed = [new for old in there if (new := change(old)) != old]
+        if not changed:
+            return _Outcome(b"")
+        made = [replace(each, version=row.version + 1) for each in changed]
+        yield from item_rows.store(scope.id, made)
+        yield from item_rows.update(scope.id, row.version + 1, row.filling)
+        return _Outcome(b"", scope.id)
 
     def _told(self, changed: Changed) -> Unit[tuple[Then, ...]]:
         if not changed.scope.session_id:
@@ -321,6 +379,16 @@ def _completed(user: User, change: Update, now_us: int) -> Unit[list[ItemWrite]]
                 )
             )
     return writes
+
+
+def _marked(item: Item, marks: Mapping[str, int]) -> Item:
+    return replace(item, placement=Placement(marks[item.key]))
+
+
+def _kept(item: Item, keep_us: int | None) -> Item:
+    if not is_location(item.key):
+        return item
+    return replace(item, expire_us=None if keep_us is None else item.update_us + keep_us)
 
 
 def _location_keep(account_id: str) -> Unit[int | None]:

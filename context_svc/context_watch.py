@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from chassis.call import User
 from context_svc.errors import TooManyStreams
-from context_svc.readers import CloseReason
+from context_svc.readers import LIFETIME, CloseReason
 
 
 class Watcher:
@@ -48,6 +49,9 @@ class Watchers:
         self._per_account = per_account
         self._open: dict[str, set[Watcher]] = {}
 
+    def __len__(self) -> int:
+        return len(self._all())
+
     @contextmanager
     def watcher(self, user: User, scope_id: str) -> Iterator[Watcher]:
         """A watch of one scope while the block lasts. Raises TooManyStreams."""
@@ -55,9 +59,12 @@ class Watchers:
             raise TooManyStreams(quota="watches of an account")
         watcher = Watcher(user, scope_id)
         self._open.setdefault(scope_id, set()).add(watcher)
+        lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
+        end = asyncio.get_running_loop().call_later(lifetime, watcher.close, CloseReason.EXPIRED)
         try:
             yield watcher
         finally:
+            end.cancel()
             self._open[scope_id].discard(watcher)
             if not self._open[scope_id]:
                 del self._open[scope_id]
@@ -66,6 +73,11 @@ class Watchers:
         """The scope has changed, durably."""
         for watcher in self._open.get(scope_id, ()):
             watcher.wake()
+
+    def close_scope(self, scope_id: str) -> None:
+        """The scope's session was deleted: end every watch of it."""
+        for watcher in self._open.get(scope_id, ()):
+            watcher.close(CloseReason.DELETED)
 
     def close_all(self, reason: CloseReason) -> None:
         """End every watch."""

@@ -11,7 +11,7 @@ from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
 from context_svc import audit, commands, consents
 from context_svc.audit import Entry, Event
-from context_svc.consents import Consent, Withdrawal
+from context_svc.consents import Consent, Obey, Then
 from context_svc.devices import Device, device_from, forget
 from context_svc.errors import ConsentOfAnother, DeviceNotFound, VersionMismatch
 from context_svc.paging import PageTokens, Query, page_size
@@ -68,13 +68,13 @@ class DeviceList:
         clock: Clock,
         pages: PageTokens,
         feed: Feed,
-        withdrawal: Withdrawal = consents.nothing_stored,
+        obey: Obey,
     ) -> None:
         self._database = database
         self._clock = clock
         self._pages = pages
         self._feed = feed
-        self._withdrawal = withdrawal
+        self._obey = obey
 
     async def of_sign_in(self, sign_in: str) -> Listed | None:
         """The device of a sign-in, or None when there is no such sign-in (an API token has none)."""
@@ -102,53 +102,69 @@ class DeviceList:
         Raises DeviceNotFound, VersionMismatch, ConsentOfAnother and IdempotencyKeyReused.
         """
         now_us = self._clock.now_us()
-        return await self._database.write(user.account, lambda: self._change(user, change, now_us))
+        listed, _ = await self._database.write(
+            user.account, lambda: self._change(user, change, now_us), committed=_perform
+        )
+        return listed
 
     async def revoke(self, user: User, device: str, *, allow_missing: bool) -> None:
         """Sign a device out and forget it. Raises DeviceNotFound, unless a missing one is allowed."""
         now_us = self._clock.now_us()
 
-        def unit() -> Unit[tuple[EndedSignIn, ...]]:
+        def unit() -> Unit[tuple[tuple[EndedSignIn, ...], Then]]:
             if (yield from _held(user.account, device)) is None:
                 if allow_missing:
-                    return ()
+                    return (), _nothing
                 raise DeviceNotFound
             ended = yield from end_device(user.account, device, now_us)
             yield from forget(user.account, device, now_us)
             yield from audit.append(
                 Entry(event=Event.DEVICE_REVOKED, at_us=now_us, account=user.account, subject=device)
             )
-            return ended
+            then = yield from self._obey(user.account, device, consents.none_at_all(now_us), now_us)
+            return ended, then
 
-        await self._database.write(user.account, unit, committed=self._feed.ended)
+        def committed(outcome: tuple[tuple[EndedSignIn, ...], Then]) -> None:
+            self._feed.ended(outcome[0])
+            outcome[1]()
 
-    def _change(self, user: User, change: DeviceChange, now_us: int) -> Unit[Listed]:
+        await self._database.write(user.account, unit, committed=committed)
+
+    def _change(self, user: User, change: DeviceChange, now_us: int) -> Unit[tuple[Listed, Then]]:
         held = yield from _held(user.account, change.device)
         earlier = yield from commands.answered(user.account, change.request_id, change.shape(), now_us)
         calling = yield from _calling(user.sign_in, now_us)
         here = calling is not None and calling.device.id == change.device
         if held is None:
             raise DeviceNotFound
+        then = _nothing
         if earlier is None:
-            yield from self._apply(user.account, change, held, here, now_us)
+            then = yield from self._apply(user.account, change, held, here, now_us)
         row = yield from _one(user.account, change.device, now_us)
         decided = yield from consents.of_device(user.account, change.device)
-        return _listed(row, decided, current=here)
+        return _listed(row, decided, current=here), then
 
-    def _apply(self, account: str, change: DeviceChange, held: Device, here: bool, now_us: int) -> Unit[None]:
+    def _apply(self, account: str, change: DeviceChange, held: Device, here: bool, now_us: int) -> Unit[Then]:
         if change.expected_version not in (None, held.version):
             raise VersionMismatch(metadata={"current": str(held.version)})
         if not here and any(each.granted for each in change.consents):
             raise ConsentOfAnother
-        before = yield from consents.of_device(account, held.id)
         yield from consents.decide(account, held.id, change.consents)
-        if gone := consents.withdrawn(before, change.consents):
-            yield from self._withdrawal(account, held.id, gone)
+        then = yield from self._obey(account, held.id, change.consents, now_us)
         yield _renamed(account, held.id, change.name)
         yield from commands.keep(account, change.request_id, change.shape(), json.dumps(None), now_us)
         if change.consents:
             told = Entry(event=Event.CONSENT_CHANGED, at_us=now_us, account=account, subject=held.id)
             yield from audit.append(told)
+        return then
+
+
+def _perform(outcome: tuple[Listed, Then]) -> None:
+    outcome[1]()
+
+
+def _nothing() -> None:
+    """What is to be done after a commit that changed no context."""
 
 
 def _held(account: str, device: str) -> Unit[Device | None]:

@@ -317,6 +317,14 @@ class ConsentMissing(ServiceError):
     message = "This device has no consent for this kind of context."
 
 
+class UnknownModel(ServiceError):
+    """The catalogue has no such model."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "UNKNOWN_MODEL"
+    message = "There is no such model."
+
+
 class SuggestionNotFound(ServiceError):
     """The suggestion is unknown, belongs to someone else, or was resolved."""
 

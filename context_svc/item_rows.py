@@ -75,12 +75,13 @@ def due(scope_id: str, now_us: int) -> Unit[list[Item]]:
     return [item(row) for row in rows]
 
 
-def changed_after(scope_id: str, version: int) -> Unit[Sequence[Row]]:
-    """Rows, live and gone, that changed after `version`, in order of version, then key."""
+def changed_after(scope_id: str, version: int, limit: int) -> Unit[Sequence[Row]]:
+    """At most `limit` rows, live and gone, that changed after `version`, in order of version, then key."""
     return (
         yield Statement(
-            "SELECT * FROM context_item WHERE scope_id = :scope AND version > :version ORDER BY version, key",
-            {"scope": scope_id, "version": version},
+            "SELECT * FROM context_item WHERE scope_id = :scope AND version > :version"
+            " ORDER BY version, key LIMIT :limit",
+            {"scope": scope_id, "version": version, "limit": limit},
         )
     )
 
@@ -157,7 +158,8 @@ def forget_tombstones(now_us: int) -> Unit[None]:
     )
     for row in rows:
         yield Statement(
-            "UPDATE context_scope SET forgotten_version = :version WHERE id = :id",
+            "UPDATE context_scope SET forgotten_version = :version"
+            " WHERE id = :id AND forgotten_version < :version",
             {"version": row["version"], "id": row["scope_id"]},
         )
         yield Statement(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -32,7 +32,7 @@ class Branch:
 
 
 class History:
-    """Reads what was said in a session."""
+    """Reads what was said in a session, and keeps the person's verdicts on it."""
 
     def __init__(self, database: Database, tokens: PageTokens) -> None:
         self._database = database
@@ -60,6 +60,38 @@ class History:
     async def message(self, account_id: str, session_id: str, message_id: str) -> bytes:
         """One stored message. Raises MessageNotFound, also for a session of somebody else."""
         return await self._database.read(lambda: _message(account_id, session_id, message_id))
+
+    async def rate(
+        self, account_id: str, session_id: str, message_id: str, rated: Callable[[bytes], bytes]
+    ) -> bytes:
+        """An answer with the verdict that `rated`, which is pure, puts into its stored form.
+
+        Raises MessageNotFound, also for what the person said themselves.
+        """
+        return await self._database.write(
+            session_id, lambda: _rate(account_id, session_id, message_id, rated)
+        )
+
+
+def _rate(account_id: str, session_id: str, message_id: str, rated: Callable[[bytes], bytes]) -> Unit[bytes]:
+    arguments = {"session": session_id, "id": message_id, "account": account_id}
+    yield Statement(
+        "UPDATE session SET state = state WHERE id = :session AND account_id = :account",
+        {"session": session_id, "account": account_id},
+    )
+    rows = yield Statement(
+        "SELECT m.data FROM message m JOIN session s ON s.id = m.session_id"
+        " WHERE m.session_id = :session AND m.id = :id AND m.role = 2 AND s.account_id = :account",
+        arguments,
+    )
+    if not rows:
+        raise MessageNotFound
+    data = rated(bytes(rows[0]["data"]))
+    yield Statement(
+        "UPDATE message SET data = :data WHERE session_id = :session AND id = :id",
+        {"data": data, "session": session_id, "id": message_id},
+    )
+    return data
 
 
 def _page(

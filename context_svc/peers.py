@@ -24,6 +24,7 @@ from context_svc.wire.turn import Budget
 
 CONNECT = 10.0  # seconds: long enough for a room that is being restarted
 LIST_TIMEOUT = 5.0  # seconds
+CHECK_TIMEOUT = 2.0  # seconds
 
 
 class OrchestratorPeer:
@@ -58,6 +59,15 @@ class OrchestratorPeer:
         except grpc.aio.AioRpcError as error:
             raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
         return sorted(answer.actions, key=lambda action: action.name)
+
+    async def knows(self, model: str) -> bool:
+        """Whether the model can answer. Raises PeerUnavailable."""
+        request = turn_pb2.CheckModelsRequest(models=[model])
+        try:
+            answer = await self._stub.CheckModels(request, timeout=CHECK_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
+        return not answer.unknown
 
 
 class OrchestratorTurn:

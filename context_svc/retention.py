@@ -18,6 +18,7 @@ from context_svc import session_rows as rows
 from context_svc.job_rows import Job, NewJob
 from context_svc.jobs import Later, Limits, Result
 from context_svc.journal import Draft, Entry, Journal, Kind, Publish
+from context_svc.preference_rows import Stored
 from context_svc.session_rows import Session, TitleSource
 
 KIND = "retention"
@@ -40,7 +41,8 @@ class RetentionCodec(Protocol):
 class Retention:
     """The kind of job that removes what is older than its session keeps.
 
-    `kept_us` reads from serialised settings for how many microseconds messages are kept; None: until deleted.
+    `kept_us` tells from a session's settings and its person's preferences, both serialised, for how many
+    microseconds messages are kept; None: until deleted.
     """
 
     name = KIND
@@ -54,7 +56,7 @@ class Retention:
         journal: Journal,
         codec: RetentionCodec,
         publish: Publish,
-        kept_us: Callable[[bytes], int | None],
+        kept_us: Callable[[bytes, Stored], int | None],
     ) -> None:
         self._database = database
         self._clock = clock
@@ -83,7 +85,8 @@ class Retention:
         return Later(EVERY)
 
     async def _sweep(self, row: Row, now_us: int) -> None:
-        kept_us = self._kept_us(bytes(row["settings"]))
+        own, accepted = (bytes(row[name] or b"") for name in ("own", "accepted"))
+        kept_us = self._kept_us(bytes(row["settings"]), Stored(own=own, accepted=accepted))
         if kept_us is None:
             return
         session_id, account = row["id"], row["account_id"]
@@ -126,7 +129,9 @@ class Retention:
 def _with_settings(after: str) -> Unit[Sequence[Row]]:
     return (
         yield Statement(
-            "SELECT id, account_id, settings FROM session WHERE id > :after ORDER BY id LIMIT :limit",
+            "SELECT s.id, s.account_id, s.settings, p.own, p.accepted FROM session s"
+            " LEFT JOIN preference p ON p.account_id = s.account_id"
+            " WHERE s.id > :after ORDER BY s.id LIMIT :limit",
             {"after": after, "limit": _PAGE},
         )
     )

@@ -21,6 +21,7 @@ from chassis.tasks import Tasks
 from context_svc.claims import Answer, Claim, ClaimLost, Claims, Ending
 from context_svc.errors import SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
+from context_svc.known import Known, known
 from context_svc.messages import Branch, branch
 from context_svc.turn_log import TurnLog
 from context_svc.turns import TurnState
@@ -91,6 +92,7 @@ class Purpose(IntEnum):
 
     ANSWER = 1
     TITLE = 3
+    MEMORY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,7 @@ class Material:
     settings: bytes
     time_us: int
     purpose: Purpose = Purpose.ANSWER
+    known: Known = field(default_factory=Known)
 
 
 class TurnStream(Protocol):
@@ -360,7 +363,13 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
     """Everything the turn is run with."""
     rows = yield Statement("SELECT settings FROM session WHERE id = :session", {"session": claim.session_id})
     read = yield from branch(claim.session_id, claim.message_id)
-    return Material(claim=claim, branch=read, settings=bytes(rows[0]["settings"] or b""), time_us=now_us)
+    return Material(
+        claim=claim,
+        branch=read,
+        settings=bytes(rows[0]["settings"] or b""),
+        time_us=now_us,
+        known=(yield from known(claim.account_id, claim.session_id, now_us)),
+    )
 
 
 def said_so_far(claim: Claim, codec: RunCodec) -> Unit[bytes]:

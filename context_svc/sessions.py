@@ -27,6 +27,8 @@ from context_svc.turns import OpenTurn
 
 QUOTA = 10_000
 Then: TypeAlias = Callable[[], None]
+Settle: TypeAlias = Callable[[str, bytes], Unit[bytes]]
+"""Part of a unit: the settings of a new session of an account, with what the person prefers in it."""
 """What to do on the event loop once the unit that answered it is durable; must not raise."""
 
 
@@ -104,13 +106,20 @@ class Sessions:
     """Creates, reads, changes and ends sessions. Another person's session is not found."""
 
     def __init__(
-        self, database: Database, clock: Clock, pages: PageTokens, journal: Journal, turns: Turns
+        self,
+        database: Database,
+        clock: Clock,
+        pages: PageTokens,
+        journal: Journal,
+        turns: Turns,
+        settle: Settle | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._pages = pages
         self._journal = journal
         self._turns = turns
+        self._settle = settle
 
     async def create(self, user: User, new: NewSession) -> Listed:
         """A session, or the one that the same request made before.
@@ -194,12 +203,15 @@ class Sessions:
             return (yield from self._get(user, session_id))
         if not (yield from rows.count_one_more(user.account, QUOTA)):
             raise QuotaExceeded(quota="sessions")
+        settings = new.settings
+        if self._settle is not None:
+            settings = yield from self._settle(user.account, settings)
         session = yield from rows.insert(
             session_id,
             account=user.account,
             sign_in=user.sign_in,
             title=new.title,
-            settings=new.settings,
+            settings=settings,
             shape=new.shape(),
             now_us=now_us,
         )

@@ -90,7 +90,7 @@ class Titles:
             return None
         read = yield from branch(session.id, turn[0]["answer_id"])
         return Material(
-            claim=_background(job, session.id, turn[0]["message_id"]),
+            claim=background(job, session.id, turn[0]["message_id"]),
             branch=read,
             settings=session.settings,
             time_us=self._clock.now_us(),
@@ -145,7 +145,7 @@ def _job(claim: Claim, now_us: int) -> NewJob:
     )
 
 
-def _background(job: Job, session_id: str, message_id: str) -> Claim:
+def background(job: Job, session_id: str, message_id: str) -> Claim:
     """What a run is told of whom it is for; it has no turn of its own, so its job stands in."""
     return Claim(
         turn_id=job.id,

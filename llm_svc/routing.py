@@ -63,11 +63,6 @@ def load_lesson(path: Path = _DATA) -> Lesson:
     return msgspec.convert(tomllib.loads(path.read_text()), Lesson)
 
 
-def taught_tools(lesson: Lesson) -> tuple[Tool, ...]:
-    """The tools the lesson has words for: the short list a turn usually has."""
-    return tuple(Tool(name=line.name, description=line.summary, schema="{}") for line in lesson.tool)
-
-
 def is_needed(request: Request) -> bool:
     """Whether this step may ask for a tool at all."""
     if not request.tools or request.parameters.tool_choice is ToolChoice.NONE:

@@ -3,16 +3,17 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, backup, users
+from mesh import account, backup, library, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
+from mesh.known import actions as known
 from mesh.settings import MeshSettings
 from mesh.status import status
 from mesh.talk import Wish
@@ -49,8 +50,21 @@ def _status(settings: MeshSettings, _: argparse.Namespace, console: Console) -> 
     return asyncio.run(status(places_of(settings), console))
 
 
-def _models(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
-    return asyncio.run(models(places_of(settings), console))
+def _models(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    places = places_of(settings)
+    match told.action:
+        case "list":
+            return library.show(settings, places, console)
+        case "pull" if told.url:
+            return library.pull_from(settings, places, told.name, told.url, told.sha256, console)
+        case "pull":
+            return library.pull(settings, places, told.name, console)
+        case "use":
+            return library.use(settings, places, told.name, console)
+        case "remove":
+            return library.remove(settings, places, told.name, console)
+        case _:
+            return asyncio.run(models(places, console))
 
 
 def _token(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
@@ -77,6 +91,8 @@ def _user(settings: MeshSettings, told: argparse.Namespace, console: Console) ->
 
 def _account(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
     places = places_of(settings)
+    if told.action in known.ACTIONS:
+        return asyncio.run(_perform(known.ACTIONS[told.action](places, told, console)))
     match told.action:
         case "password":
             return asyncio.run(account.password(places, console))
@@ -94,6 +110,10 @@ def _backup(settings: MeshSettings, told: argparse.Namespace, console: Console) 
 
 def _restore(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
     return asyncio.run(backup.restore(places_of(settings), told.file.absolute(), console))
+
+
+async def _perform(work: Awaitable[int]) -> int:
+    return await work
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -122,16 +142,31 @@ def _parser() -> argparse.ArgumentParser:
     chatting.add_argument("--session", metavar="ID", help="go on with this session")
     chatting.add_argument("--model", metavar="NAME", help="let this model answer")
     commands.add_parser("status", help="show the rooms; exit with 0 only when all serve")
-    commands.add_parser("models", help="list the models that can answer")
+    _local(
+        commands.add_parser(
+            "models", help="list the models that can answer; get, choose and remove those here"
+        )
+    )
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
-    _own(commands.add_parser("account", help="your own account, password and devices"))
+    _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
     keeping = commands.add_parser("backup", help="write the whole mesh into one file, while it serves")
     keeping.add_argument("--to", metavar="DIR", type=Path, help="folder, outside of the data folder")
     restoring = commands.add_parser("restore", help="put a backup in the place of the present state")
     restoring.add_argument("file", metavar="FILE", type=Path, help="what `mesh backup` wrote")
     return parser
+
+
+def _local(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="list the models that can run on this machine")
+    pulling = actions.add_parser("pull", help="get a model's weights now")
+    pulling.add_argument("name", help="one of the list; with --url, the name it gets")
+    pulling.add_argument("--url", default="", help="the address of any GGUF file")
+    pulling.add_argument("--sha256", default="", help="the SHA-256 its publisher names")
+    actions.add_parser("use", help="let a model answer from the next start on").add_argument("name")
+    actions.add_parser("remove", help="delete a model's weights").add_argument("name")
 
 
 def _people(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +187,7 @@ def _own(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("password", help="change the password; other devices are signed out")
     actions.add_parser("devices", help="list your devices")
     actions.add_parser("revoke", help="sign a device out from afar").add_argument("device", help="its id")
+    known.add_actions(actions)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from chassis.tasks import Tasks
 from mesh import answer, record
 from mesh.credentials import Wallet
 from mesh.dialogue import Dialogue, model_table
+from mesh.known.peers import Known
 from mesh.peers import Conversation, Identity, door
 from mesh.places import Places
 from mesh.signin import Ask, SignIn
@@ -40,7 +41,8 @@ async def chat(places: Places, wish: Wish, console: Console) -> int:
         talk = Talk(Conversation(channel, sign_in.bearer), _view(wish, console), wish, clock, tasks)
         if typed is None:
             return await _once(talk, wish.once or "")
-        return await Dialogue(talk, Conversation(channel, sign_in.bearer), typed, console).run()
+        conversation, kept = Conversation(channel, sign_in.bearer), Known(channel, sign_in.bearer)
+        return await Dialogue(talk, conversation, kept, typed, console).run()
 
 
 async def models(places: Places, console: Console) -> int:

@@ -4,8 +4,11 @@ from prompt_toolkit import PromptSession
 from rich.console import Console
 from rich.table import Table
 
+from chassis import ids
 from mesh import answer
 from mesh.errors import MeshError
+from mesh.known.peers import Known
+from mesh.known.tables import memory_table
 from mesh.peers import Conversation
 from mesh.talk import Talk
 
@@ -13,6 +16,8 @@ HELP = """\
 /model [NAME]   the models there are, or answer with this one from now on
 /sessions [N]   your sessions, or go on with number N
 /new            begin a new session
+/memory         what is remembered of you
+/forget ID      forget one of it, or `all`
 /help           this
 /quit           leave (Ctrl-D does too); Ctrl-C stops an answer"""
 
@@ -23,9 +28,15 @@ class Dialogue:
     """Reads what the person types: messages, and commands that begin with a slash."""
 
     def __init__(
-        self, talk: Talk, conversation: Conversation, typed: PromptSession[str], console: Console
+        self,
+        talk: Talk,
+        conversation: Conversation,
+        known: Known,
+        typed: PromptSession[str],
+        console: Console,
     ) -> None:
         self._talk, self._conversation, self._typed, self._console = talk, conversation, typed, console
+        self._known = known
 
     async def run(self) -> int:
         """Go on until /quit or the end of the input."""
@@ -62,6 +73,12 @@ class Dialogue:
             case "new":
                 self._talk.session = None
                 self._console.print("A new session begins with your next message.")
+            case "memory":
+                lines = await self._known.memories()
+                self._console.print(memory_table(lines) if lines else "Nothing is remembered.")
+            case "forget" if argument:
+                gone = await self._known.forget(ids.uuid(), "" if argument == "all" else argument)
+                self._console.print(f"{gone} forgotten." if gone else "There is no such memory.")
             case "help":
                 self._console.print(HELP, markup=False, highlight=False)
             case _:

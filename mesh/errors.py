@@ -6,14 +6,16 @@ MeshError
 ├── AlreadyRunning       another `mesh up` owns this data folder
 ├── PortTaken            something else listens on the public port
 ├── EdgeUnusable         Envoy or its configuration cannot be used
-├── ModelUnknown         no built-in model has this name
+├── ModelUnknown         no model that runs here has this name
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
+├── ModelInUse           the running mesh answers with the model that was to go
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
-└── UserUnknown          no account has this id or address
+├── UserUnknown          no account has this id or address
+└── ValueUnusable        a word on the command line cannot be used
 """
 
 
@@ -47,11 +49,15 @@ class EdgeUnusable(MeshError):
 
 
 class ModelUnknown(MeshError):
-    """No built-in model has this name."""
+    """No model that runs on this machine has this name, or it cannot be the name of one."""
 
 
 class ModelUnavailable(MeshError):
     """The weights could not be had, or what was had are not the pinned bytes."""
+
+
+class ModelInUse(MeshError):
+    """The running mesh answers with the model that was to go."""
 
 
 class NotEnoughRoom(MeshError):
@@ -81,3 +87,7 @@ class SignInNeeded(MeshError):
 
 class UserUnknown(MeshError):
     """No account has this id or address."""
+
+
+class ValueUnusable(MeshError):
+    """A word on the command line cannot be used."""

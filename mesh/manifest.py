@@ -1,18 +1,21 @@
-"""The built-in models as data (models.toml), and which of them suits a machine."""
+"""The models that run on this machine as data: those of models.toml, and those its owner added."""
 
 import difflib
 import functools
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from mesh.errors import ModelUnknown
 
 FALLBACK = "light"
 SCRIPTED = "scripted"
+ADDED = "added.json"
 _TOML = Path(__file__).with_name("models.toml")
 
 
@@ -36,7 +39,9 @@ class Part(BaseModel):
 
 
 class Weights(BaseModel):
-    """One built-in model: its file, pinned by `sha256`, and where it can be had."""
+    """One model: its file, pinned by `sha256`, and where it can be had: at its publisher's hub, in packages, or
+    at the one address its owner gave.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -46,8 +51,9 @@ class Weights(BaseModel):
     bytes: int
     sha256: str
     memory: int
-    hub: Hub
-    parts: tuple[Part, ...]
+    hub: Hub | None = None
+    parts: tuple[Part, ...] = ()
+    address: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,17 +78,53 @@ def built_in() -> Mapping[str, Weights]:
     return TypeAdapter(dict[str, Weights]).validate_python(tomllib.loads(_TOML.read_text("utf-8")))
 
 
-def choose(asked: str, machine: Machine, *, present: frozenset[str] = frozenset()) -> Choice:
-    """Answer what to run for MESH_MODEL=`asked`; `present` names the models whose file is already here.
+def added(folder: Path) -> Mapping[str, Weights]:
+    """Answer the models that the owner of this machine added. Raises ModelUnknown when the list is unreadable."""
+    file = folder / ADDED
+    if not file.exists():
+        return {}
+    try:
+        return TypeAdapter(dict[str, Weights]).validate_json(file.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise ModelUnknown(
+            f"{file} cannot be read: {error}", "Correct it, or delete it to forget them."
+        ) from error
+
+
+def add(folder: Path, weights: Weights) -> None:
+    """Keep one more model in the list of the owner."""
+    _write(folder, {**added(folder), weights.name: weights})
+
+
+def forget(folder: Path, name: str) -> None:
+    """Take a model off the list of the owner; one of models.toml stays known."""
+    _write(folder, {key: weights for key, weights in added(folder).items() if key != name})
+
+
+def _write(folder: Path, models: Mapping[str, Weights]) -> None:
+    fresh = folder / f"{ADDED}.new"
+    fresh.write_text(json.dumps({name: each.model_dump() for name, each in models.items()}, indent=2))
+    fresh.replace(folder / ADDED)
+
+
+def choose(
+    asked: str,
+    machine: Machine,
+    *,
+    present: frozenset[str] = frozenset(),
+    others: Mapping[str, Weights] = MappingProxyType({}),
+) -> Choice:
+    """Answer what to run for MESH_MODEL=`asked`; `present` names the models whose file is already here, `others`
+    are those of the owner.
 
     The default model gives way to the light one on a small machine; a model that was named is never replaced.
     Raises ModelUnknown for what looks like a misspelt built-in name.
     """
-    models = built_in()
+    models = {**others, **built_in()}
     if asked == SCRIPTED:
         return Choice(weights=None, note="The scripted model answers: for tests and demonstrations.")
     if asked not in models:
-        return _provider(asked)
+        return _provider(asked, (*models, SCRIPTED))
     weights = models[asked]
     short = _short_of(weights, machine, on_disk=asked in present)
     if asked == "default" and short:
@@ -92,8 +134,7 @@ def choose(asked: str, machine: Machine, *, present: frozenset[str] = frozenset(
     return Choice(weights=weights)
 
 
-def _provider(asked: str) -> Choice:
-    names = (*built_in(), SCRIPTED)
+def _provider(asked: str, names: Sequence[str]) -> Choice:
     if close := difflib.get_close_matches(asked, names, n=1, cutoff=0.7):
         raise ModelUnknown(
             f"MESH_MODEL={asked} is no built-in model.",

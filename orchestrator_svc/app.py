@@ -59,7 +59,7 @@ async def app(
         turns = Turns(models=models, catalogue=catalogue, clock=clock)
         running = serving(
             addresses=[settings.listen],
-            services=[TurnServicer(turns, catalogue).register],
+            services=[TurnServicer(turns, catalogue, models).register],
             service_names=[SERVICE],
             boundary=Boundary(
                 policies=POLICIES,

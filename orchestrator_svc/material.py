@@ -86,6 +86,7 @@ class Fact:
     value_json: str
     placement: Placement = Placement.ANY
     trust: Trust = Trust.UNTRUSTED
+    update_us: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

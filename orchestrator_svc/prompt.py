@@ -18,13 +18,15 @@ _BACKGROUND = {
     Purpose.TITLE: "Write a title for the conversation, in its language, at most six words. Only the title.",
     Purpose.SUMMARY: "Summarise the conversation in its language for somebody who goes on with it: facts, "
     "names, numbers, decisions and open questions. Only the summary, invent nothing.",
-    Purpose.MEMORY: "Name what the person said about themselves that is worth remembering for other "
-    "conversations, one short sentence a line. Answer NONE when there is nothing.",
+    Purpose.MEMORY: "You choose what to remember of a person. Copy, word for word and in their language, the "
+    "statements in which they tell something lasting about themselves: name, home, family, pets, work, health, "
+    "likes. One a line. No questions, no requests, nothing that is a known fact already. Add nothing. "
+    "Answer NONE when there is nothing.",
 }
 _REQUESTS = {
     Purpose.TITLE: "Write a title for the conversation that begins with these words:",
     Purpose.SUMMARY: "Summarise this conversation now.",
-    Purpose.MEMORY: "Name what is worth remembering of this conversation now.",
+    Purpose.MEMORY: "Copy what is lasting about me from what I said:",
 }
 
 

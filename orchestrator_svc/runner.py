@@ -49,8 +49,10 @@ from orchestrator_svc.inputs import (
 )
 from orchestrator_svc.material import Order, Purpose
 from orchestrator_svc.outbox import Outbox, Progress
+from orchestrator_svc.tools.tool import Effect as ToolEffect
 from orchestrator_svc.tools.tool import Setting, Tool, ToolFailure
 from orchestrator_svc.turn import Turn
+from orchestrator_svc.window import admitted
 
 log = telemetry.logger(__name__)
 
@@ -273,8 +275,8 @@ class Run:
         return Done(content=output.content, sources=output.sources)
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
-        """What the action may know: of the facts only those that it declares."""
-        material = self._order.material
+        """What the action may know: of the facts only those that it declares, and that may go where it goes."""
+        material = admitted(self._order.material, local=tool.effect is ToolEffect.NONE)
         keys = tool.context_keys
         return Setting(
             now_us=self._clock.now_us(),

@@ -9,6 +9,7 @@ import grpc
 from assistant.turn.v1 import turn_pb2 as pb
 from assistant.turn.v1 import turn_pb2_grpc as rpc
 from orchestrator_svc.catalogue import Catalogue
+from orchestrator_svc.generation import Models
 from orchestrator_svc.turns import Turns
 from orchestrator_svc.wire import frames, orders
 
@@ -18,9 +19,10 @@ SERVICE = pb.DESCRIPTOR.services_by_name["TurnService"].full_name
 class TurnServicer(rpc.TurnServiceServicer):
     """The room's one service."""
 
-    def __init__(self, turns: Turns, catalogue: Catalogue) -> None:
+    def __init__(self, turns: Turns, catalogue: Catalogue, models: Models) -> None:
         self._turns = turns
         self._catalogue = catalogue
+        self._models = models
 
     async def RunTurn(
         self, request_iterator: AsyncIterator[pb.RunTurnRequest], context: object
@@ -32,6 +34,11 @@ class TurnServicer(rpc.TurnServiceServicer):
     async def ListActions(self, request: pb.ListActionsRequest, context: object) -> pb.ListActionsResponse:
         """The actions that turns can use."""
         return pb.ListActionsResponse(actions=map(frames.action, self._catalogue))
+
+    async def CheckModels(self, request: pb.CheckModelsRequest, context: object) -> pb.CheckModelsResponse:
+        """Which of some models the catalogue does not have."""
+        known = {model.name for model in await self._models.catalogue(request.models)}
+        return pb.CheckModelsResponse(unknown=[name for name in request.models if name not in known])
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""

@@ -65,7 +65,16 @@ from orchestrator_svc.policy import Offer
 from orchestrator_svc.prompt import system_text
 from orchestrator_svc.spending import LIMITS, Spending
 from orchestrator_svc.transcript import Transcript
-from orchestrator_svc.window import Fitted, Report, Window, budget_tokens, fit, placement
+from orchestrator_svc.window import (
+    Fitted,
+    Report,
+    Window,
+    admitted,
+    budget_tokens,
+    demanded,
+    fit,
+    placement,
+)
 
 _BROKE_OFF = frozenset(
     {
@@ -92,7 +101,7 @@ class Turn:
         self._spending = Spending(order.budget, resumed.counters)
         self._transcript = Transcript(resumed.steps)
         self._actions = Actions(order, self._offers, self._spending, self._transcript.calls())
-        self._placement = placement(order.material)
+        self._placement = demanded(order.material)
         self._choice: ModelChoice | None = resumed.model
         self._model: ModelFacts | None = None
         self._gauge = Gauge()
@@ -178,6 +187,8 @@ class Turn:
 
     def _choose(self, models: tuple[ModelFacts, ...]) -> None:
         self._choice, self._model = choose(models, self._order.preferences, self._placement)
+        seen = admitted(self._order.material, local=self._model.local)
+        self._order, self._placement = replace(self._order, material=seen), placement(seen)
         if not self._model.tools:
             self._offers = {}
             self._actions.withdraw()

@@ -11,9 +11,10 @@ moves in steps of 30 % of the budget, counted from the first message: it stays w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from orchestrator_svc.conversation import (
     Message,
@@ -37,6 +38,8 @@ FULL, KEPT = 0.9, 0.6
 _RESERVED_SHARE = 4  # an answer's reserve is at most this part of what the model reads
 _RESERVED = 1_024
 _LEFT_OUT = "\n[… left out, too long …]\n"
+_FACTS_SHARE = 4  # facts take at most this part of a window
+_MEASURED = "device."
 _LEAST_RESULT = 64  # tokens of a result that is cut
 
 
@@ -91,7 +94,7 @@ def fit(
     """
     history = material.messages[:-1]
     lead = _lead(material)
-    newest = _newest(material, tells_time)
+    newest = _newest(material, tells_time, budget // _FACTS_SHARE, gauge)
     frame = gauge.text(system) + sum(gauge.text(t.name + t.description + t.schema) for t in tools)
     fixed = frame + sum(map(gauge.message, (*lead, *newest)))
     steps = _shortened(steps, budget - fixed, gauge)
@@ -195,28 +198,57 @@ def _wishes(manner: Manner) -> str:
     return "\n".join(("How I want to be answered:", *lines)) if lines else ""
 
 
-def _newest(material: Material, tells_time: bool) -> tuple[Message, ...]:
+def _newest(material: Material, tells_time: bool, room: int, gauge: Gauge) -> tuple[Message, ...]:
     """The message to answer, with the facts of the moment at its end."""
     if not material.messages:
         return ()
     *before, last = unfolded(material.messages[-1]) or (Message(role=Role.USER, parts=()),)
-    data = _data(material, tells_time)
+    data = _data(material, tells_time, room, gauge)
     return (*before, replace(last, parts=(*last.parts, *data)))
 
 
-def _data(material: Material, tells_time: bool) -> tuple[Part, ...]:
-    lines = [_line(fact) for fact in sorted(material.facts, key=lambda fact: fact.key)]
+def _data(material: Material, tells_time: bool, room: int, gauge: Gauge) -> tuple[Part, ...]:
+    lines = sorted(_fitting(map(partial(_line, now_us=material.turn_time_us), material.facts), room, gauge))
     if tells_time and material.turn_time_us:
         moment = datetime.fromtimestamp(material.turn_time_us / 1e6, UTC)
         lines.append(f"time: {moment:%Y-%m-%d %H:%M} UTC")
     return (said("\n".join(("Known facts:", *lines)), Trust.UNTRUSTED),) if lines else ()
 
 
-def _line(fact: Fact) -> str:
-    return f"{fact.key}: {fact.value_json}"
+def _fitting(lines: Iterable[str], room: int, gauge: Gauge) -> Iterator[str]:
+    """The lines that fit, the most telling first; a long one leaves its place to those after it."""
+    for line in lines:
+        if (tokens := gauge.text(line)) <= room:
+            room -= tokens
+            yield line
+
+
+def _line(fact: Fact, now_us: int) -> str:
+    """A fact as a model reads it. What a device measured says how old it is: it may have moved since."""
+    minutes = (now_us - fact.update_us) // 60_000_000
+    aged = fact.key.startswith(_MEASURED) and fact.update_us and minutes > 0
+    return f"{fact.key}: {fact.value_json}" + (f" ({_age(minutes)} ago)" if aged else "")
+
+
+def _age(minutes: int) -> str:
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
+
+
+def admitted(material: Material, *, local: bool) -> Material:
+    """The material as a model may see it: what must stay on these machines is for a local one alone."""
+    if local:
+        return material
+    shown = tuple(fact for fact in material.facts if fact.placement is not Placement.LOCAL_ONLY)
+    return replace(material, facts=shown)
+
+
+def demanded(material: Material) -> Placement:
+    """The strictest mark of what was said. Facts bind a turn only where they are shown: see `admitted`."""
+    return strictest(material.placement, *(each.placement for each in material.messages))
 
 
 def placement(material: Material) -> Placement:
     """The strictest mark of all that the window may hold."""
-    marks = (*(fact.placement for fact in material.facts), *(each.placement for each in material.messages))
-    return strictest(material.placement, *marks)
+    return strictest(demanded(material), *(fact.placement for fact in material.facts))

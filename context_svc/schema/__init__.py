@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import context, conversation, identity, identity_rules, jobs, robustness
+from context_svc.schema import context, conversation, identity, identity_rules, jobs, learning, robustness
 
 MIGRATIONS: tuple[Migration, ...] = (
     identity.MIGRATION,
@@ -11,5 +11,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     identity_rules.MIGRATION,
     context.MIGRATION,
     jobs.MIGRATION,
+    learning.MIGRATION,
     robustness.MIGRATION,
 )

@@ -93,6 +93,15 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         )
         return wire.message_response(data)
 
+    async def RateMessage(
+        self, request: chat_pb2.RateMessageRequest, context: Context
+    ) -> chat_pb2.RateMessageResponse:
+        """Keep a verdict."""
+        data = await self._history.rate(
+            call.current().user().account, request.session_id, request.message_id, wire.rated(request)
+        )
+        return wire.rated_response(data)
+
     async def CancelTurn(
         self, request: chat_pb2.CancelTurnRequest, context: Context
     ) -> chat_pb2.CancelTurnResponse:

@@ -9,7 +9,7 @@ another: parsers take the last value, but a JSON transcoder ends the stream.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -199,6 +199,24 @@ def message_response(data: bytes) -> chat_pb2.GetMessageResponse:
     return chat_pb2.GetMessageResponse(message=message_pb2.Message.FromString(data))
 
 
+def rated(request: chat_pb2.RateMessageRequest) -> Callable[[bytes], bytes]:
+    """What puts the verdict into a stored message; no verdict takes the one before back."""
+
+    def apply(data: bytes) -> bytes:
+        message = message_pb2.Message.FromString(data)
+        message.ClearField("rating")
+        if request.rating.verdict:
+            message.rating.CopyFrom(request.rating)
+        return message.SerializeToString()
+
+    return apply
+
+
+def rated_response(data: bytes) -> chat_pb2.RateMessageResponse:
+    """The rated message."""
+    return chat_pb2.RateMessageResponse(message=message_pb2.Message.FromString(data))
+
+
 def acknowledged(cursors: Sequence[Cursor]) -> chat_pb2.AckEventsResponse:
     """What is stored now."""
     return chat_pb2.AckEventsResponse(cursors=_positions(cursors))
@@ -212,6 +230,11 @@ def cancelled(state: TurnState) -> chat_pb2.CancelTurnResponse:
 def text_of(parts: Sequence[message_pb2.Part]) -> str:
     """The text of a message, its text parts joined."""
     return "\n".join(part.text for part in parts if part.WhichOneof("content") == "text")
+
+
+def words(messages: Sequence[bytes]) -> str:
+    """All the text of stored messages."""
+    return "\n".join(text_of(message_pb2.Message.FromString(each).parts) for each in messages)
 
 
 class ChatCodec:

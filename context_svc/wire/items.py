@@ -6,17 +6,18 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Value
+from google.protobuf.struct_pb2 import NULL_VALUE, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.context.v1 import context_pb2 as pb
 from assistant.message.v1 import message_pb2
 from chassis.errors import InvalidRequest, Violation
 from context_svc.consents import Kind
+from context_svc.context_feed import Beat, Closed, Frame, Place, Whole
 from context_svc.context_items import Changed, Deletion, Measurement, Read, Update
 from context_svc.errors import ContextSourceForbidden
 from context_svc.item_rows import Selection
@@ -122,7 +123,7 @@ def item(stored: Item) -> pb.ContextItem:
         device_id=stored.device_id,
         action=stored.action,
     )
-    ParseDict(json.loads(stored.value), whole.value)
+    _fill(whole.value, json.loads(stored.value))
     return whole
 
 
@@ -131,6 +132,31 @@ def tombstone(gone: Tombstone) -> pb.ContextTombstone:
     return pb.ContextTombstone(
         key=gone.key, version=gone.version, expired=gone.expired, delete_time=timestamp(gone.delete_us)
     )
+
+
+def place(request: pb.WatchContextRequest) -> Place | None:
+    """Where a watch begins; None: with everything."""
+    if not request.HasField("after"):
+        return None
+    return Place(log_epoch=request.after.log_epoch, version=request.after.version)
+
+
+def frame(sent: Frame, log_epoch: str) -> pb.WatchContextResponse:
+    """One frame of a watch."""
+    whole = pb.WatchContextResponse(cursor=cursor(log_epoch, sent.version))
+    match sent:
+        case Whole(items=items):
+            whole.snapshot.CopyFrom(pb.ContextSnapshot(items=map(item, items)))
+        case Changed(items=items, tombstones=tombstones):
+            change = pb.ContextChange(items=map(item, items), tombstones=map(tombstone, tombstones))
+            whole.change.CopyFrom(change)
+        case Beat():
+            whole.heartbeat.SetInParent()
+        case Closed(reason=reason):
+            whole.closed.reason = pb.ContextWatchClosedReason.ValueType(int(reason))
+        case _:
+            assert_never(sent)
+    return whole
 
 
 class ItemAnswers:
@@ -258,6 +284,28 @@ def _number(number: float) -> int | float:
     if not math.isfinite(number):
         raise ValueError("must hold finite numbers")
     return int(number) if number.is_integer() and abs(number) < _EXACT else number
+
+
+def _fill(value: Value, plain: Json) -> None:
+    """Make the value say this. By hand: it is most of what reading a context costs."""
+    match plain:
+        case None:
+            value.null_value = NULL_VALUE
+        case bool():
+            value.bool_value = plain
+        case str():
+            value.string_value = plain
+        case int() | float():
+            value.number_value = plain
+        case dict():
+            value.struct_value.SetInParent()
+            fields = value.struct_value.fields
+            for key, each in plain.items():
+                _fill(fields[key], each)
+        case _:
+            value.list_value.SetInParent()
+            for each in plain:
+                _fill(value.list_value.values.add(), each)
 
 
 def _compact(plain: Json) -> str:

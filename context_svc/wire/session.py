@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2 as pb
 from chassis.errors import InvalidRequest, Violation
 from context_svc.session_rows import Session
@@ -39,10 +40,11 @@ def is_private(settings: bytes) -> bool:
     return pb.SessionSettings.FromString(settings).private
 
 
-def kept_us(settings: bytes) -> int | None:
-    """For how many microseconds the session keeps its messages, by its stored settings; None: until deleted."""
-    kept = pb.SessionSettings.FromString(settings).retention.ToMicroseconds()
-    return kept if kept > 0 else None
+def stays_here(settings: bytes, messages: Sequence[bytes]) -> bool:
+    """Whether a session, or a stored message, is marked to be processed on the machines of the mesh alone."""
+    marks = [message_pb2.Message.FromString(each).placement for each in messages]
+    marks.append(pb.SessionSettings.FromString(settings).placement)
+    return message_pb2.PLACEMENT_LOCAL_ONLY in marks
 
 
 def session(listed: Listed, log_epoch: str) -> pb.Session:

@@ -17,7 +17,9 @@ from assistant.turn.v1 import turn_pb2
 from context_svc.journal import Kind
 from context_svc.runs import Alive, Frame, Happened, Material, Over, ReasoningDelta, ReceiptEntry, TextDelta
 from context_svc.turns import TurnState
+from context_svc.wire import known, preferences
 from context_svc.wire.chat import ANSWER_FIELDS, text_of
+from context_svc.wire.preferences import Effective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +37,10 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
     """The frame that opens a turn."""
     claim = material.claim
     options = chat_pb2.TurnOptions.FromString(claim.options)
-    settings = session_pb2.SessionSettings.FromString(material.settings)
+    layers = preferences.layers(material.known.stored, material.settings, options)
+    total = preferences.effective(layers)
+    if total.preferences.response_cache_enabled:
+        options.use_response_cache = True
     return turn_pb2.RunTurnRequest(
         start=turn_pb2.StartTurn(
             turn_id=claim.turn_id,
@@ -44,9 +49,9 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
             attempt=claim.attempt,
             purpose=turn_pb2.TurnPurpose.ValueType(int(material.purpose)),
             answer_id=claim.answer_id,
-            material=_material(material, settings),
+            material=_material(material, total),
             options=options,
-            models=list(_models(options, settings)),
+            models=known.models(layers),
             budget=_budget(budget),
         )
     )
@@ -116,26 +121,19 @@ def _body(message: message_pb2.Message) -> bytes:
     return message.SerializeToString()
 
 
-def _material(material: Material, settings: session_pb2.SessionSettings) -> turn_pb2.Material:
+def _material(material: Material, total: Effective) -> turn_pb2.Material:
+    settings = session_pb2.SessionSettings.FromString(material.settings)
     messages = [message_pb2.Message.FromString(data) for data in material.branch.messages]
     marks = {settings.placement, *(message.placement for message in messages)}
     local_only = message_pb2.PLACEMENT_LOCAL_ONLY
     return turn_pb2.Material(
         messages=messages,
         dropped_messages=material.branch.earlier,
-        manner=turn_pb2.Manner(instructions=settings.instructions, parameters=settings.parameters),
+        facts=known.facts(material.known, total),
+        manner=known.manner(material.known, total, settings),
         placement=local_only if local_only in marks else message_pb2.PLACEMENT_ANY,
         turn_time=Timestamp(seconds=material.time_us // 1_000_000),
     )
-
-
-def _models(
-    options: chat_pb2.TurnOptions, settings: session_pb2.SessionSettings
-) -> Iterator[turn_pb2.ModelPreference]:
-    if options.model:
-        yield turn_pb2.ModelPreference(model=options.model, source=chat_pb2.MODEL_CHOICE_SOURCE_TURN)
-    if settings.model:
-        yield turn_pb2.ModelPreference(model=settings.model, source=chat_pb2.MODEL_CHOICE_SOURCE_SESSION)
 
 
 def _budget(budget: Budget) -> turn_pb2.Budget:

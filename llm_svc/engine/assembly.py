@@ -14,7 +14,7 @@ from llm_svc.engine.client import EngineClient
 from llm_svc.engine.options import Options
 from llm_svc.engine.prefix import StandingPrefixes
 from llm_svc.engine.process import EngineProcess, Phase
-from llm_svc.engine.standing import StandingText
+from llm_svc.engine.standing import Beginning, Standing
 from llm_svc.generation import Message, Role, TextPart
 from llm_svc.providers.builtin import Builtin, plain_messages
 from llm_svc.providers.provider import Model
@@ -34,12 +34,12 @@ async def built_in(
     """The provider with its engine loading in the background; both end with the block.
 
     With ``standing`` the engine reads, before anybody asks, what requests usually begin with: the router's
-    question and the system text that the last start was given.
+    question about the tools, and the system text, that the last turn before was given.
     """
     folder = Path(options.state_dir)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 — once, before anything is served
-    client, lesson, system = EngineClient(options.socket), routing.load_lesson(), StandingText(folder)
-    beginnings = _beginnings(model, lesson, system.text)[: options.parallel] if standing else []
+    client, lesson, kept = EngineClient(options.socket), routing.load_lesson(), Standing(folder)
+    beginnings = _beginnings(model, lesson, kept.beginning)[: options.parallel] if standing else []
     prefixes = StandingPrefixes(folder, model_sha256=sha256, beginnings=beginnings)
     async with Tasks() as tasks:
         process = EngineProcess(
@@ -47,7 +47,7 @@ async def built_in(
         )
         admission = Admission(places=options.parallel, queue=queue)
         provider = Builtin(
-            model, process=process, client=client, admission=admission, lesson=lesson, remember=system.keep
+            model, process=process, client=client, admission=admission, lesson=lesson, remember=kept.keep
         )
         await process.start()
         try:
@@ -56,7 +56,9 @@ async def built_in(
             await provider.close()
 
 
-def _beginnings(model: Model, lesson: routing.Lesson, system: str) -> list[list[dict[str, object]]]:
-    router = [plain_messages(routing.prefix(lesson, routing.taught_tools(lesson)))] if model.tools else []
-    agent = [plain_messages([Message(role=Role.SYSTEM, parts=(TextPart(system),))])] if system else []
-    return router + agent
+def _beginnings(model: Model, lesson: routing.Lesson, kept: Beginning) -> list[list[dict[str, object]]]:
+    system = (
+        [plain_messages([Message(role=Role.SYSTEM, parts=(TextPart(kept.system),))])] if kept.system else []
+    )
+    router = [plain_messages(routing.prefix(lesson, kept.tools))] if model.tools and kept.tools else []
+    return router + system

@@ -13,6 +13,7 @@ from llm_svc import routing
 from llm_svc.engine.admission import Admission
 from llm_svc.engine.client import EngineClient
 from llm_svc.engine.process import EngineProcess, Phase
+from llm_svc.engine.standing import Beginning, beginning_of_turn
 from llm_svc.errors import EngineCrashed, ParameterUnsupported, ProviderFailed
 from llm_svc.generation import (
     Activity,
@@ -61,7 +62,7 @@ class Builtin:
     """Provider over the engine process of this room.
 
     A step that asks for a tool reports the tokens of asking for it, a step that answers those of the answer.
-    ``remember`` is told the system text of each agent's turn.
+    ``remember`` is told what each agent's turn begins with.
     """
 
     name = "built-in"
@@ -74,7 +75,7 @@ class Builtin:
         client: EngineClient,
         admission: Admission,
         lesson: routing.Lesson,
-        remember: Callable[[str], None] = lambda text: None,
+        remember: Callable[[Beginning], None] = lambda beginning: None,
     ) -> None:
         self._model = model
         self._process = process
@@ -166,7 +167,7 @@ class Builtin:
             }
         )
         if request.tools:  # an agent's turn, not a title or a summary
-            self._remember(_system_text(request))
+            self._remember(beginning_of_turn(request))
         answer = _Answer(request)
         try:
             async with aclosing(
@@ -245,10 +246,6 @@ def _sum(first: Usage, second: Usage) -> Usage:
         output_tokens=first.output_tokens + second.output_tokens,
         cached_tokens=first.cached_tokens + second.cached_tokens,
     )
-
-
-def _system_text(request: Request) -> str:
-    return next((message.text for message in request.messages if message.role is Role.SYSTEM), "")
 
 
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:

@@ -255,6 +255,7 @@ def _fact(message: pb.ContextFact) -> Fact:
         value_json=message.value_json,
         placement=voc.placement(message.placement),
         trust=voc.trust(message.trust),
+        update_us=voc.microseconds(message.update_time),
     )
 
 

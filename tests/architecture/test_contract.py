@@ -39,6 +39,7 @@ INTERNAL = frozenset(
         "WatchRevocations",
         "RunTurn",
         "ListActions",
+        "CheckModels",
         "Generate",
         "BatchGenerate",
         "CountTokens",

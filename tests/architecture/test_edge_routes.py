@@ -26,7 +26,7 @@ FILES = FileDescriptorSet.FromString((REPOSITORY / "generated" / "descriptors.bi
 
 INTERNAL = {
     "IdentityService": {"WatchRevocations"},
-    "TurnService": {"RunTurn", "ListActions"},
+    "TurnService": {"RunTurn", "ListActions", "CheckModels"},
     "GenerationService": {"Generate", "BatchGenerate", "CountTokens"},
     "MediaService": {"ClaimMedia", "ReleaseMedia", "EraseOwner", "ExportOwner", "WriteBackup", "ReadBackup"},
 }

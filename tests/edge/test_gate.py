@@ -32,6 +32,7 @@ INTERNAL = [
     "/assistant.identity.v1.IdentityService/WatchRevocations",
     "/assistant.turn.v1.TurnService/RunTurn",
     "/assistant.turn.v1.TurnService/ListActions",
+    "/assistant.turn.v1.TurnService/CheckModels",
     "/assistant.generation.v1.GenerationService/Generate",
     "/assistant.generation.v1.GenerationService/BatchGenerate",
     "/assistant.generation.v1.GenerationService/CountTokens",

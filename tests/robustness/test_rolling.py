@@ -64,12 +64,13 @@ async def keep_calling(phone: Device, session: str, stop: asyncio.Event, calls: 
     while not stop.is_set():
         read = session_pb2.GetSessionRequest(session_id=session)
         write = session_pb2.CreateSessionRequest(session_id=str(uuid.uuid4()))
-        for call, request in ((phone.sessions.GetSession, read), (phone.sessions.CreateSession, write)):
-            try:
-                await call(request, metadata=phone.metadata, timeout=10)  # type: ignore[operator]
-                calls.append("OK")
-            except grpc.aio.AioRpcError as error:
-                calls.append(f"{error.code().name}: {error.details()}")
+        try:
+            await phone.sessions.GetSession(read, metadata=phone.metadata, timeout=10)
+            calls.append("OK")
+            await phone.sessions.CreateSession(write, metadata=phone.metadata, timeout=10)
+            calls.append("OK")
+        except grpc.aio.AioRpcError as error:
+            calls.append(f"{error.code().name}: {error.details()}")
         await asyncio.sleep(0.05)
 
 

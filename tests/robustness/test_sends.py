@@ -59,8 +59,8 @@ async def test_messages_sent_again_and_again_run_once(long_loops: bool) -> None:
                     await phone.history(session, told, within=20)
                     for session, told in zip(sessions, tolds, strict=True)
                 ]
-                for each in devices:
-                    await each.close()
+                for sender in devices:
+                    await sender.close()
     balance = Balance(provider_calls=provider.calls, provider_tokens=provider.calls * TOKENS)
     found = [fault for each in histories for fault in faults(each)] + balance_faults(histories, balance)
     turns = sum("turnAccepted" in event for each in histories for event in each.log)

@@ -23,13 +23,18 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
-from context_svc.claims import Claims
+from context_svc.claims import Claims, one_after_another
+from context_svc.context_items import ContextItems
+from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
+from context_svc.learning import Learning, schedule_learning
+from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.paging import PageTokens
 from context_svc.peers import OrchestratorPeer
+from context_svc.preferences import Preferences
 from context_svc.readers import Readers
 from context_svc.retention import Retention
 from context_svc.runs import Runs
@@ -40,8 +45,10 @@ from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
-from context_svc.wire.chat import ChatCodec
-from context_svc.wire.session import is_private, kept_us
+from context_svc.wire.chat import ChatCodec, words
+from context_svc.wire.items import ItemAnswers
+from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
+from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget
 
 ACCOUNT = "account-1"
@@ -146,6 +153,8 @@ class Room:
     claims: Claims
     sessions: Sessions
     jobs: Jobs
+    items: ContextItems
+    preferences: Preferences
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -208,7 +217,8 @@ async def room(
         authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
-        claims = Claims(journal, owner or ids.uuid(), schedule_title)
+        afterwards = one_after_another(schedule_title, schedule_learning, schedule_memories)
+        claims = Claims(journal, owner or ids.uuid(), afterwards)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET)
         runs = Runs(
@@ -255,7 +265,23 @@ async def room(
             kept_us=kept_us,
         )
         await retention.prepare()
-        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=(titles, retention))
+        items = ContextItems(
+            database=database, clock=clock, log=log, bell=Watchers(), answers=ItemAnswers("epoch-1")
+        )
+        memories = Memories(
+            database=database,
+            clock=clock,
+            orchestrator=peer,
+            put=items.put,
+            idle=lambda: not len(runs),
+            wanted=memory_enabled,
+            stays_here=stays_here,
+            words=words,
+        )
+        learning = Learning(database, Choices(), is_private)
+        kinds = (titles, retention, learning, memories)
+        timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
+        preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
         servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
         boundary = Boundary(
             policies=POLICIES,
@@ -281,6 +307,8 @@ async def room(
                 database=database,
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
+                items=items,
+                preferences=preferences,
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
 

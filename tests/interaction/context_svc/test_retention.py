@@ -10,12 +10,22 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from assistant.chat.v1 import chat_pb2
+from assistant.context.v1 import context_pb2 as pb
 from assistant.session.v1 import session_pb2
+from chassis import ids
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import FakeClock
 from context_svc.job_rows import JobState
-from tests.interaction.context_svc.conversation_room import PlayedOrchestrator, Room, caller, kinds, room
+from context_svc.wire.preferences import change
+from tests.interaction.context_svc.conversation_room import (
+    ACCOUNT,
+    PlayedOrchestrator,
+    Room,
+    caller,
+    kinds,
+    room,
+)
 
 DAY = timedelta(days=1)
 
@@ -33,6 +43,13 @@ class World:
         kept = session_pb2.SessionSettings(retention=Duration(seconds=days * 86_400))
         await self.here.database.write(session, lambda: _set_up(session, kept.SerializeToString()))
         return session
+
+    async def prefer(self, retention: pb.Retention) -> None:
+        """Let the person prefer it for every session that says nothing itself."""
+        request = pb.UpdatePreferencesRequest(
+            request_id=ids.uuid(), preferences=pb.Preferences(retention=retention)
+        )
+        await self.here.preferences.update(caller(), change(request, ACCOUNT))
 
     async def live(self, days: int) -> None:
         """Let a little more than so many days pass; half a day without a look is no surprise."""
@@ -201,3 +218,24 @@ async def test_a_clock_that_stays_ahead_is_believed_after_a_day(database: Databa
         here.clock.jump(timedelta(minutes=1))
         await here.look()
         assert await here.texts(session) == []
+
+
+@pytest.mark.requirement("CTX-7")
+async def test_what_the_person_prefers_holds_for_sessions_that_say_nothing_themselves(
+    database: Database,
+) -> None:
+    async with world(database) as here:
+        silent, longer, forever = await here.here.session(), await here.session(5), await here.session(0)
+        for session in (silent, longer, forever):
+            await here.here.say(session, "hello")
+        await here.live(2)
+        assert all([await here.texts(session) for session in (silent, longer, forever)])
+        await here.prefer(pb.Retention(keep=Duration(seconds=86_400)))
+        await here.live(1)
+        assert [await here.texts(silent), len(await here.texts(longer))] == [[], 2]
+        await here.live(4)
+        assert [await here.texts(longer), len(await here.texts(forever))] == [[], 2]
+        await here.prefer(pb.Retention(until_deleted=True))
+        await here.here.say(silent, "again")
+        await here.live(3)
+        assert len(await here.texts(silent)) == 2

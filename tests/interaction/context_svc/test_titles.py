@@ -65,7 +65,7 @@ class World:
 
     async def job(self) -> Job | None:
         page = await self.here.jobs.list_page(caller(), size=0, token="", open_only=False)
-        return page.jobs[0] if page.jobs else None
+        return next((job for job in page.jobs if job.kind == "title"), None)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Let seconds pass until it holds; at most thirty."""

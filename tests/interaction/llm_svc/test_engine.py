@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -30,6 +31,7 @@ from llm_svc.generation import (
     Role,
     TextDelta,
     TextPart,
+    Tool,
     ToolChoice,
     Usage,
 )
@@ -51,7 +53,7 @@ STORY = "Tell me a very long story about a river and the people who live beside 
 
 @asynccontextmanager
 async def engine(
-    state: Path, *, parallel: int = 2, queue: int = 4, standing: bool = False
+    state: Path, *, parallel: int = 2, queue: int = 4, standing: bool = False, tools: bool = False
 ) -> AsyncIterator[tuple[Builtin, EngineProcess]]:
     with socket_directory() as folder:
         options = Options(
@@ -63,7 +65,12 @@ async def engine(
             threads=2,
         )
         async with built_in(
-            MODEL, options, sha256="tiny", queue=queue, clock=SystemClock(), standing=standing
+            replace(MODEL, tools=tools),
+            options,
+            sha256="tiny",
+            queue=queue,
+            clock=SystemClock(),
+            standing=standing,
         ) as (provider, process):
             assert await process.wait_ready(30)
             yield provider, process
@@ -163,45 +170,63 @@ async def test_a_crash_in_mid_answer_is_told_and_the_engine_comes_back(tmp_path:
         assert [model.state for model in await provider.models()] == [ModelState.READY]
 
 
-async def test_a_standing_prefix_is_read_once_and_given_back_at_the_next_start(tmp_path: Path) -> None:
-    tools = routing.taught_tools(routing.load_lesson())
-    lesson = routing.prefix(routing.load_lesson(), tools)
-    asked = Request(
+TOOLS = (
+    Tool(name="calculate", description="Works out an arithmetic expression exactly.", schema="{}"),
+    Tool(name="feed_cat", description="Feeds the cat.\nAt any time of the day.", schema="{}"),
+)
+
+
+def agents_turn(text: str) -> Request:
+    """An agent's turn; the model is not asked for a tool."""
+    system = Message(role=Role.SYSTEM, parts=(TextPart("You are the assistant of one person. " * 12),))
+    return Request(
         model="tiny",
-        messages=(*lesson, Message(role=Role.USER, parts=(TextPart("What is 2+2?"),))),
+        messages=(system, Message(role=Role.USER, parts=(TextPart(text),))),
+        tools=TOOLS,
+        parameters=Parameters(temperature=0.0, max_output_tokens=4, tool_choice=ToolChoice.NONE),
+    )
+
+
+def routers_question() -> Request:
+    """What the engine is asked about the same tools."""
+    prefix = routing.prefix(routing.load_lesson(), TOOLS)
+    return Request(
+        model="tiny",
+        messages=(*prefix, Message(role=Role.USER, parts=(TextPart("What is 2+2?"),))),
         parameters=Parameters(temperature=0.0, max_output_tokens=4),
     )
-    async with engine(tmp_path, standing=True) as (provider, _):
-        warmed = usage(await collect(provider, asked))
-    saved = list(tmp_path.glob("*.prefix"))
-    written = saved[0].stat().st_mtime_ns
-    (tmp_path / "0ld.prefix").write_bytes(b"of another model")
-    async with engine(tmp_path, standing=True) as (provider, _):
-        restored = usage(await collect(provider, asked))
-    assert [file.name for file in tmp_path.glob("*.prefix")] == [saved[0].name]
-    assert saved[0].stat().st_mtime_ns == written
-    for used in (warmed, restored):
-        assert used.cached_tokens > used.input_tokens - 20
 
 
-async def test_the_system_text_of_a_turn_is_read_beforehand_at_the_next_start(tmp_path: Path) -> None:
-    system = Message(role=Role.SYSTEM, parts=(TextPart("You are the assistant of one person. " * 12),))
-    asked = Request(
-        model="tiny",
-        messages=(system, Message(role=Role.USER, parts=(TextPart("hi"),))),
-        tools=routing.taught_tools(routing.load_lesson()),
-        parameters=Parameters(max_output_tokens=4, tool_choice=ToolChoice.NONE),
-    )
-    async with engine(tmp_path, standing=True) as (provider, _):
-        assert usage(await collect(provider, asked)).cached_tokens < 40
-    async with engine(tmp_path, standing=True) as (provider, _):
-        assert usage(await collect(provider, asked)).cached_tokens > 80
+async def test_what_a_turn_begins_with_is_read_beforehand_at_the_next_start(tmp_path: Path) -> None:
+    async with engine(tmp_path, standing=True, tools=True) as (provider, _):
+        assert usage(await collect(provider, agents_turn("hi"))).cached_tokens < 40
+    assert not list(tmp_path.glob("*.prefix")), "nothing was known at the first start"
+    for _ in range(2):  # read at the second start, given back from its file at the third
+        async with engine(tmp_path, standing=True, tools=True) as (provider, _):
+            question = usage(await collect(provider, routers_question()))
+            answer = usage(await collect(provider, agents_turn("hello")))
+        assert question.cached_tokens > question.input_tokens - 20
+        assert answer.cached_tokens > 80
     assert len(list(tmp_path.glob("*.prefix"))) == 2
 
 
-async def test_a_saved_prefix_that_is_broken_only_costs_time(tmp_path: Path) -> None:
+async def test_a_saved_prefix_is_given_back_and_that_of_another_model_is_swept(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with engine(tmp_path, standing=True) as (provider, _):
+            await collect(provider, agents_turn("hi"))
+    saved = list(tmp_path.glob("*.prefix"))
+    written = saved[0].stat().st_mtime_ns
+    (tmp_path / "0ld.prefix").write_bytes(b"of another model")
     async with engine(tmp_path, standing=True):
         pass
+    assert list(tmp_path.glob("*.prefix")) == saved
+    assert saved[0].stat().st_mtime_ns == written
+
+
+async def test_a_saved_prefix_that_is_broken_only_costs_time(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with engine(tmp_path, standing=True) as (provider, _):
+            await collect(provider, agents_turn("hi"))
     saved = next(tmp_path.glob("*.prefix"))
     saved.write_bytes(saved.read_bytes()[:1000])
     async with engine(tmp_path, standing=True) as (provider, _):

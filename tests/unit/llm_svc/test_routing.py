@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from llm_svc import routing
-from llm_svc.generation import Parameters, Role, TextPart, ToolChoice
+from llm_svc.engine.standing import beginning_of_turn
+from llm_svc.generation import Parameters, Role, TextPart, Tool, ToolChoice
 from llm_svc.providers.spoken_call import Listener, Spoken
 from tests.unit.llm_svc.windows import (
     CALCULATE,
     CURRENT_TIME,
-    WEATHER,
     answered,
     asking,
     assistant,
@@ -24,7 +24,8 @@ TOOLS = (CALCULATE, CURRENT_TIME)
 
 
 def test_the_prefix_is_the_same_for_every_message_with_the_same_tools() -> None:
-    assert routing.prefix(LESSON, TOOLS) == routing.prefix(LESSON, routing.taught_tools(LESSON))
+    turn = asking(user("What is 2+2?"), tools=TOOLS)
+    assert routing.prefix(LESSON, TOOLS) == routing.prefix(LESSON, beginning_of_turn(turn).tools)
 
 
 def test_the_prefix_shows_an_example_of_each_tool_and_of_none() -> None:
@@ -35,8 +36,14 @@ def test_the_prefix_shows_an_example_of_each_tool_and_of_none() -> None:
 
 
 def test_an_unknown_tool_is_listed_with_the_first_line_of_its_own_words() -> None:
-    system, *_ = routing.prefix(LESSON, (WEATHER,))
-    assert "get_weather: The weather of a place." in system.text
+    tool = Tool(name="feed_cat", description="Feeds the cat.\nAt any time of the day.", schema="{}")
+    system, *_ = routing.prefix(LESSON, (tool,))
+    assert "feed_cat: Feeds the cat.\n" in system.text
+
+
+def test_every_tool_the_lesson_speaks_of_has_an_example_with_arguments() -> None:
+    shown = {example.tool for example in LESSON.example if example.arguments}
+    assert shown == {line.name for line in LESSON.tool}
 
 
 def test_examples_of_tools_that_are_not_on_offer_are_left_out() -> None:

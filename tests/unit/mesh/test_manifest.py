@@ -12,6 +12,7 @@ def test_the_parts_of_a_model_are_as_large_as_the_file_and_every_digest_is_one(n
     weights = built_in()[name]
 
     assert sum(part.bytes for part in weights.parts) == weights.bytes
+    assert weights.hub is not None
     assert all(
         len(bytes.fromhex(digest)) == 32 for digest in (weights.sha256, *(p.sha256 for p in weights.parts))
     )

@@ -10,7 +10,7 @@ from mesh.machine import machine, memory
 from mesh.manifest import Machine, built_in
 from mesh.places import Places, places
 from mesh.settings import MeshSettings
-from mesh.sources import HubSource, PackageSource
+from mesh.sources import AddressSource, HubSource, PackageSource
 from mesh.up import get_model, models_folder, sources, up, welcome
 from mesh.weights import file_of
 
@@ -55,8 +55,14 @@ def test_the_scripted_model_is_on_only_when_it_was_asked_for(where: Places) -> N
 
 
 def test_the_hub_is_asked_before_the_packages_and_never_when_it_is_switched_off() -> None:
-    assert [type(source) for source in sources(MeshSettings())] == [HubSource, PackageSource]
-    assert [type(source) for source in sources(MeshSettings(hub=""))] == [PackageSource]
+    tiny = built_in()["tiny"]
+    assert [type(source) for source in sources(MeshSettings(), tiny)] == [HubSource, PackageSource]
+    assert [type(source) for source in sources(MeshSettings(hub=""), tiny)] == [PackageSource]
+
+
+def test_a_model_its_owner_added_comes_from_its_own_address_alone() -> None:
+    mine = built_in()["tiny"].model_copy(update={"address": "https://example.org/m.gguf"})
+    assert [type(source) for source in sources(MeshSettings(), mine)] == [AddressSource]
 
 
 @pytest.mark.requirement("RUN-6")

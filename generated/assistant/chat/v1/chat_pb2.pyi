@@ -11,6 +11,7 @@ on after any cut, on any door, on another device. Events it has seen are recogni
 `sequence <= cursor`. New kinds of events will come: a client skips those it does not know.
 """
 
+from assistant.context.v1 import context_pb2 as context_pb2
 from assistant.error.v1 import error_pb2 as error_pb2
 from assistant.message.v1 import message_pb2 as message_pb2
 from assistant.session.v1 import session_pb2 as session_pb2
@@ -469,12 +470,21 @@ class TurnOptions(message.Message):
     ACTIONS_FIELD_NUMBER: builtins.int
     WITHOUT_ACTIONS_FIELD_NUMBER: builtins.int
     USE_RESPONSE_CACHE_FIELD_NUMBER: builtins.int
+    UNITS_FIELD_NUMBER: builtins.int
+    LANGUAGE_FIELD_NUMBER: builtins.int
+    TONE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Model to use. Fails with UNKNOWN_MODEL; never answered by another model."""
     without_actions: builtins.bool
     """True: use no actions at all."""
     use_response_cache: builtins.bool
     """Take an exact repetition from the person's response cache, if there is one."""
+    units: context_pb2.UnitSystem.ValueType
+    """Units in this answer and for its actions."""
+    language: builtins.str
+    """Language of this answer as BCP 47."""
+    tone: builtins.str
+    """How this answer should sound, in the person's words."""
     @builtins.property
     def parameters(self) -> message_pb2.GenerationParameters:
         """How the model writes."""
@@ -491,14 +501,30 @@ class TurnOptions(message.Message):
         actions: abc.Iterable[builtins.str] | None = ...,
         without_actions: builtins.bool = ...,
         use_response_cache: builtins.bool = ...,
+        units: context_pb2.UnitSystem.ValueType | None = ...,
+        language: builtins.str | None = ...,
+        tone: builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_model", b"_model", "model", b"model", "parameters", b"parameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_language", b"_language", "_model", b"_model", "_tone", b"_tone", "_units", b"_units", "language", b"language", "model", b"model", "parameters", b"parameters", "tone", b"tone", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_model", b"_model", "actions", b"actions", "model", b"model", "parameters", b"parameters", "use_response_cache", b"use_response_cache", "without_actions", b"without_actions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_language", b"_language", "_model", b"_model", "_tone", b"_tone", "_units", b"_units", "actions", b"actions", "language", b"language", "model", b"model", "parameters", b"parameters", "tone", b"tone", "units", b"units", "use_response_cache", b"use_response_cache", "without_actions", b"without_actions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__language: _TypeAlias = typing.Literal["language"]  # noqa: Y015
+    _WhichOneofArgType__language: _TypeAlias = typing.Literal["_language", b"_language"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__tone: _TypeAlias = typing.Literal["tone"]  # noqa: Y015
+    _WhichOneofArgType__tone: _TypeAlias = typing.Literal["_tone", b"_tone"]  # noqa: Y015
+    _WhichOneofReturnType__units: _TypeAlias = typing.Literal["units"]  # noqa: Y015
+    _WhichOneofArgType__units: _TypeAlias = typing.Literal["_units", b"_units"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__language) -> _WhichOneofReturnType__language | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tone) -> _WhichOneofReturnType__tone | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__units) -> _WhichOneofReturnType__units | None: ...
 
 @typing.final
 class ChatEvent(message.Message):

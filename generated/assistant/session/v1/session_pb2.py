@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from assistant.context.v1 import context_pb2 as assistant_dot_context_dot_v1_dot_context__pb2
 from assistant.message.v1 import message_pb2 as assistant_dot_message_dot_v1_dot_message__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
@@ -30,7 +31,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"assistant/session/v1/session.proto\x12\x14\x61ssistant.session.v1\x1a\"assistant/message/v1/message.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x03\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x37\n\x0ctitle_source\x18\x03 \x01(\x0e\x32!.assistant.session.v1.TitleSource\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".assistant.session.v1.SessionState\x12\x37\n\x08settings\x18\x05 \x01(\x0b\x32%.assistant.session.v1.SessionSettings\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x15\n\rlast_sequence\x18\x07 \x01(\x03\x12\x11\n\tlog_epoch\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdevice_id\x18\x0c \x01(\t\x12\x0e\n\x06sealed\x18\r \x01(\x08\x12\x0f\n\x07preview\x18\x0e \x01(\t\x12\x12\n\nopen_turns\x18\x0f \x01(\x05\"\xbd\x02\n\x0fSessionSettings\x12\x1c\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x00\x88\x01\x01\x12>\n\nparameters\x18\x02 \x01(\x0b\x32*.assistant.message.v1.GenerationParameters\x12#\n\x0cinstructions\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>H\x01\x88\x01\x01\x12\x14\n\x07private\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\tplacement\x18\x06 \x01(\x0e\x32\x1f.assistant.message.v1.PlacementB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x08\n\x06_modelB\x0f\n\r_instructionsB\n\n\x08_private\"e\n\rSessionCursor\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tlog_epoch\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xa2\x01\n\x08OpenTurn\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.assistant.session.v1.TurnState\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x14\x43reateSessionRequest\x12\x1f\n\nsession_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x17\n\x05title\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x08settings\x18\x03 \x01(\x0b\x32%.assistant.session.v1.SessionSettings\x12\x0e\n\x06sealed\x18\x04 \x01(\x08\"G\n\x15\x43reateSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"2\n\x11GetSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x12GetSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"e\n\x13ListSessionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x11\n\topen_only\x18\x03 \x01(\x08\"`\n\x14ListSessionsResponse\x12/\n\x08sessions\x18\x01 \x03(\x0b\x32\x1d.assistant.session.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcc\x01\n\x14UpdateSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x39\n\x05patch\x18\x02 \x01(\x0b\x32\".assistant.session.v1.SessionPatchB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x10\x65xpected_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"`\n\x0cSessionPatch\x12\x17\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x08settings\x18\x02 \x01(\x0b\x32%.assistant.session.v1.SessionSettings\"G\n\x15UpdateSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"5\n\x14ResumeSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\xe8\x01\n\x15ResumeSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\x12\x30\n\x03\x65nd\x18\x02 \x01(\x0b\x32#.assistant.session.v1.SessionCursor\x12\x39\n\x0c\x61\x63knowledged\x18\x03 \x01(\x0b\x32#.assistant.session.v1.SessionCursor\x12\x32\n\nopen_turns\x18\x04 \x03(\x0b\x32\x1e.assistant.session.v1.OpenTurn\"2\n\x11\x45ndSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x12\x45ndSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"L\n\x14\x44\x65leteSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65leteSessionResponse*^\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_OPEN\x10\x01\x12\x17\n\x13SESSION_STATE_ENDED\x10\x02*Z\n\x0bTitleSource\x12\x1c\n\x18TITLE_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TITLE_SOURCE_USER\x10\x01\x12\x16\n\x12TITLE_SOURCE_MODEL\x10\x02*\xd3\x01\n\tTurnState\x12\x1a\n\x16TURN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TURN_STATE_QUEUED\x10\x01\x12\x16\n\x12TURN_STATE_RUNNING\x10\x02\x12\x16\n\x12TURN_STATE_WAITING\x10\x03\x12\x19\n\x15TURN_STATE_KEY_NEEDED\x10\x04\x12\x17\n\x13TURN_STATE_FINISHED\x10\x05\x12\x15\n\x11TURN_STATE_FAILED\x10\x06\x12\x18\n\x14TURN_STATE_CANCELLED\x10\x07\x32\xd9\x07\n\x0eSessionService\x12\x81\x01\n\rCreateSession\x12*.assistant.session.v1.CreateSessionRequest\x1a+.assistant.session.v1.CreateSessionResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/sessions:\x01*\x12\x82\x01\n\nGetSession\x12\'.assistant.session.v1.GetSessionRequest\x1a(.assistant.session.v1.GetSessionResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/sessions/{session_id}\x12{\n\x0cListSessions\x12).assistant.session.v1.ListSessionsRequest\x1a*.assistant.session.v1.ListSessionsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\x8e\x01\n\rUpdateSession\x12*.assistant.session.v1.UpdateSessionRequest\x1a+.assistant.session.v1.UpdateSessionResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/v1/sessions/{session_id}:\x01*\x12\x95\x01\n\rResumeSession\x12*.assistant.session.v1.ResumeSessionRequest\x1a+.assistant.session.v1.ResumeSessionResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/sessions/{session_id}:resume:\x01*\x12\x89\x01\n\nEndSession\x12\'.assistant.session.v1.EndSessionRequest\x1a(.assistant.session.v1.EndSessionResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/sessions/{session_id}:end:\x01*\x12\x8b\x01\n\rDeleteSession\x12*.assistant.session.v1.DeleteSessionRequest\x1a+.assistant.session.v1.DeleteSessionResponse\"!\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"assistant/session/v1/session.proto\x12\x14\x61ssistant.session.v1\x1a\"assistant/context/v1/context.proto\x1a\"assistant/message/v1/message.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x03\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x37\n\x0ctitle_source\x18\x03 \x01(\x0e\x32!.assistant.session.v1.TitleSource\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".assistant.session.v1.SessionState\x12\x37\n\x08settings\x18\x05 \x01(\x0b\x32%.assistant.session.v1.SessionSettings\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x15\n\rlast_sequence\x18\x07 \x01(\x03\x12\x11\n\tlog_epoch\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdevice_id\x18\x0c \x01(\t\x12\x0e\n\x06sealed\x18\r \x01(\x08\x12\x0f\n\x07preview\x18\x0e \x01(\t\x12\x12\n\nopen_turns\x18\x0f \x01(\x05\"\xde\x03\n\x0fSessionSettings\x12\x1c\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x00\x88\x01\x01\x12>\n\nparameters\x18\x02 \x01(\x0b\x32*.assistant.message.v1.GenerationParameters\x12#\n\x0cinstructions\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>H\x01\x88\x01\x01\x12\x14\n\x07private\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\tplacement\x18\x06 \x01(\x0e\x32\x1f.assistant.message.v1.PlacementB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\x05units\x18\x07 \x01(\x0e\x32 .assistant.context.v1.UnitSystemB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x03\x88\x01\x01\x12 \n\x08language\x18\x08 \x01(\tB\t\xbaH\x06r\x04\x10\x02\x18#H\x04\x88\x01\x01\x12\x1d\n\x04tone\x18\t \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03H\x05\x88\x01\x01\x42\x08\n\x06_modelB\x0f\n\r_instructionsB\n\n\x08_privateB\x08\n\x06_unitsB\x0b\n\t_languageB\x07\n\x05_tone\"e\n\rSessionCursor\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tlog_epoch\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xa2\x01\n\x08OpenTurn\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.assistant.session.v1.TurnState\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x14\x43reateSessionRequest\x12\x1f\n\nsession_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x17\n\x05title\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x08settings\x18\x03 \x01(\x0b\x32%.assistant.session.v1.SessionSettings\x12\x0e\n\x06sealed\x18\x04 \x01(\x08\"G\n\x15\x43reateSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"2\n\x11GetSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x12GetSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"e\n\x13ListSessionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x11\n\topen_only\x18\x03 \x01(\x08\"`\n\x14ListSessionsResponse\x12/\n\x08sessions\x18\x01 \x03(\x0b\x32\x1d.assistant.session.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcc\x01\n\x14UpdateSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x39\n\x05patch\x18\x02 \x01(\x0b\x32\".assistant.session.v1.SessionPatchB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x10\x65xpected_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"`\n\x0cSessionPatch\x12\x17\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x08settings\x18\x02 \x01(\x0b\x32%.assistant.session.v1.SessionSettings\"G\n\x15UpdateSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"5\n\x14ResumeSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\xe8\x01\n\x15ResumeSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\x12\x30\n\x03\x65nd\x18\x02 \x01(\x0b\x32#.assistant.session.v1.SessionCursor\x12\x39\n\x0c\x61\x63knowledged\x18\x03 \x01(\x0b\x32#.assistant.session.v1.SessionCursor\x12\x32\n\nopen_turns\x18\x04 \x03(\x0b\x32\x1e.assistant.session.v1.OpenTurn\"2\n\x11\x45ndSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x12\x45ndSessionResponse\x12.\n\x07session\x18\x01 \x01(\x0b\x32\x1d.assistant.session.v1.Session\"L\n\x14\x44\x65leteSessionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65leteSessionResponse*^\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_OPEN\x10\x01\x12\x17\n\x13SESSION_STATE_ENDED\x10\x02*Z\n\x0bTitleSource\x12\x1c\n\x18TITLE_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TITLE_SOURCE_USER\x10\x01\x12\x16\n\x12TITLE_SOURCE_MODEL\x10\x02*\xd3\x01\n\tTurnState\x12\x1a\n\x16TURN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TURN_STATE_QUEUED\x10\x01\x12\x16\n\x12TURN_STATE_RUNNING\x10\x02\x12\x16\n\x12TURN_STATE_WAITING\x10\x03\x12\x19\n\x15TURN_STATE_KEY_NEEDED\x10\x04\x12\x17\n\x13TURN_STATE_FINISHED\x10\x05\x12\x15\n\x11TURN_STATE_FAILED\x10\x06\x12\x18\n\x14TURN_STATE_CANCELLED\x10\x07\x32\xd9\x07\n\x0eSessionService\x12\x81\x01\n\rCreateSession\x12*.assistant.session.v1.CreateSessionRequest\x1a+.assistant.session.v1.CreateSessionResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/sessions:\x01*\x12\x82\x01\n\nGetSession\x12\'.assistant.session.v1.GetSessionRequest\x1a(.assistant.session.v1.GetSessionResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/sessions/{session_id}\x12{\n\x0cListSessions\x12).assistant.session.v1.ListSessionsRequest\x1a*.assistant.session.v1.ListSessionsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\x8e\x01\n\rUpdateSession\x12*.assistant.session.v1.UpdateSessionRequest\x1a+.assistant.session.v1.UpdateSessionResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/v1/sessions/{session_id}:\x01*\x12\x95\x01\n\rResumeSession\x12*.assistant.session.v1.ResumeSessionRequest\x1a+.assistant.session.v1.ResumeSessionResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/sessions/{session_id}:resume:\x01*\x12\x89\x01\n\nEndSession\x12\'.assistant.session.v1.EndSessionRequest\x1a(.assistant.session.v1.EndSessionResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/sessions/{session_id}:end:\x01*\x12\x8b\x01\n\rDeleteSession\x12*.assistant.session.v1.DeleteSessionRequest\x1a+.assistant.session.v1.DeleteSessionResponse\"!\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSETTINGS'].fields_by_name['instructions']._serialized_options = b'\272H\005r\003\030\300>'
   _globals['_SESSIONSETTINGS'].fields_by_name['placement']._loaded_options = None
   _globals['_SESSIONSETTINGS'].fields_by_name['placement']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SESSIONSETTINGS'].fields_by_name['units']._loaded_options = None
+  _globals['_SESSIONSETTINGS'].fields_by_name['units']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SESSIONSETTINGS'].fields_by_name['language']._loaded_options = None
+  _globals['_SESSIONSETTINGS'].fields_by_name['language']._serialized_options = b'\272H\006r\004\020\002\030#'
+  _globals['_SESSIONSETTINGS'].fields_by_name['tone']._loaded_options = None
+  _globals['_SESSIONSETTINGS'].fields_by_name['tone']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
   _globals['_SESSIONCURSOR'].fields_by_name['session_id']._loaded_options = None
   _globals['_SESSIONCURSOR'].fields_by_name['session_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_SESSIONCURSOR'].fields_by_name['log_epoch']._loaded_options = None
@@ -89,50 +96,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._serialized_options = b'\202\323\344\223\002\"\"\035/v1/sessions/{session_id}:end:\001*'
   _globals['_SESSIONSERVICE'].methods_by_name['DeleteSession']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['DeleteSession']._serialized_options = b'\202\323\344\223\002\033*\031/v1/sessions/{session_id}'
-  _globals['_SESSIONSTATE']._serialized_start=2766
-  _globals['_SESSIONSTATE']._serialized_end=2860
-  _globals['_TITLESOURCE']._serialized_start=2862
-  _globals['_TITLESOURCE']._serialized_end=2952
-  _globals['_TURNSTATE']._serialized_start=2955
-  _globals['_TURNSTATE']._serialized_end=3166
-  _globals['_SESSION']._serialized_start=255
-  _globals['_SESSION']._serialized_end=731
-  _globals['_SESSIONSETTINGS']._serialized_start=734
-  _globals['_SESSIONSETTINGS']._serialized_end=1051
-  _globals['_SESSIONCURSOR']._serialized_start=1053
-  _globals['_SESSIONCURSOR']._serialized_end=1154
-  _globals['_OPENTURN']._serialized_start=1157
-  _globals['_OPENTURN']._serialized_end=1319
-  _globals['_CREATESESSIONREQUEST']._serialized_start=1322
-  _globals['_CREATESESSIONREQUEST']._serialized_end=1475
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=1477
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=1548
-  _globals['_GETSESSIONREQUEST']._serialized_start=1550
-  _globals['_GETSESSIONREQUEST']._serialized_end=1600
-  _globals['_GETSESSIONRESPONSE']._serialized_start=1602
-  _globals['_GETSESSIONRESPONSE']._serialized_end=1670
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1672
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1773
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1775
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1871
-  _globals['_UPDATESESSIONREQUEST']._serialized_start=1874
-  _globals['_UPDATESESSIONREQUEST']._serialized_end=2078
-  _globals['_SESSIONPATCH']._serialized_start=2080
-  _globals['_SESSIONPATCH']._serialized_end=2176
-  _globals['_UPDATESESSIONRESPONSE']._serialized_start=2178
-  _globals['_UPDATESESSIONRESPONSE']._serialized_end=2249
-  _globals['_RESUMESESSIONREQUEST']._serialized_start=2251
-  _globals['_RESUMESESSIONREQUEST']._serialized_end=2304
-  _globals['_RESUMESESSIONRESPONSE']._serialized_start=2307
-  _globals['_RESUMESESSIONRESPONSE']._serialized_end=2539
-  _globals['_ENDSESSIONREQUEST']._serialized_start=2541
-  _globals['_ENDSESSIONREQUEST']._serialized_end=2591
-  _globals['_ENDSESSIONRESPONSE']._serialized_start=2593
-  _globals['_ENDSESSIONRESPONSE']._serialized_end=2661
-  _globals['_DELETESESSIONREQUEST']._serialized_start=2663
-  _globals['_DELETESESSIONREQUEST']._serialized_end=2739
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=2741
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=2764
-  _globals['_SESSIONSERVICE']._serialized_start=3169
-  _globals['_SESSIONSERVICE']._serialized_end=4154
+  _globals['_SESSIONSTATE']._serialized_start=2963
+  _globals['_SESSIONSTATE']._serialized_end=3057
+  _globals['_TITLESOURCE']._serialized_start=3059
+  _globals['_TITLESOURCE']._serialized_end=3149
+  _globals['_TURNSTATE']._serialized_start=3152
+  _globals['_TURNSTATE']._serialized_end=3363
+  _globals['_SESSION']._serialized_start=291
+  _globals['_SESSION']._serialized_end=767
+  _globals['_SESSIONSETTINGS']._serialized_start=770
+  _globals['_SESSIONSETTINGS']._serialized_end=1248
+  _globals['_SESSIONCURSOR']._serialized_start=1250
+  _globals['_SESSIONCURSOR']._serialized_end=1351
+  _globals['_OPENTURN']._serialized_start=1354
+  _globals['_OPENTURN']._serialized_end=1516
+  _globals['_CREATESESSIONREQUEST']._serialized_start=1519
+  _globals['_CREATESESSIONREQUEST']._serialized_end=1672
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=1674
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=1745
+  _globals['_GETSESSIONREQUEST']._serialized_start=1747
+  _globals['_GETSESSIONREQUEST']._serialized_end=1797
+  _globals['_GETSESSIONRESPONSE']._serialized_start=1799
+  _globals['_GETSESSIONRESPONSE']._serialized_end=1867
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1869
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1970
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1972
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=2068
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=2071
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=2275
+  _globals['_SESSIONPATCH']._serialized_start=2277
+  _globals['_SESSIONPATCH']._serialized_end=2373
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=2375
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=2446
+  _globals['_RESUMESESSIONREQUEST']._serialized_start=2448
+  _globals['_RESUMESESSIONREQUEST']._serialized_end=2501
+  _globals['_RESUMESESSIONRESPONSE']._serialized_start=2504
+  _globals['_RESUMESESSIONRESPONSE']._serialized_end=2736
+  _globals['_ENDSESSIONREQUEST']._serialized_start=2738
+  _globals['_ENDSESSIONREQUEST']._serialized_end=2788
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=2790
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=2858
+  _globals['_DELETESESSIONREQUEST']._serialized_start=2860
+  _globals['_DELETESESSIONREQUEST']._serialized_end=2936
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=2938
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=2961
+  _globals['_SESSIONSERVICE']._serialized_start=3366
+  _globals['_SESSIONSERVICE']._serialized_end=4351
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 Sessions: the conversations of a person, as a list that every device shares."""
 
+from assistant.context.v1 import context_pb2 as context_pb2
 from assistant.message.v1 import message_pb2 as message_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -210,6 +211,9 @@ class SessionSettings(message.Message):
     PRIVATE_FIELD_NUMBER: builtins.int
     RETENTION_FIELD_NUMBER: builtins.int
     PLACEMENT_FIELD_NUMBER: builtins.int
+    UNITS_FIELD_NUMBER: builtins.int
+    LANGUAGE_FIELD_NUMBER: builtins.int
+    TONE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Model to use; empty: the person's preference, then the server's default. Fails with UNKNOWN_MODEL."""
     instructions: builtins.str
@@ -218,6 +222,12 @@ class SessionSettings(message.Message):
     """True: no memory, no push text, not in backups; ends by itself after 24 h without activity."""
     placement: message_pb2.Placement.ValueType
     """Where its content may be processed."""
+    units: context_pb2.UnitSystem.ValueType
+    """Units in answers and for actions."""
+    language: builtins.str
+    """Language of answers as BCP 47."""
+    tone: builtins.str
+    """How answers should sound, in the person's words."""
     @builtins.property
     def parameters(self) -> message_pb2.GenerationParameters:
         """How the model writes."""
@@ -235,23 +245,38 @@ class SessionSettings(message.Message):
         private: builtins.bool | None = ...,
         retention: duration_pb2.Duration | None = ...,
         placement: message_pb2.Placement.ValueType = ...,
+        units: context_pb2.UnitSystem.ValueType | None = ...,
+        language: builtins.str | None = ...,
+        tone: builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_instructions", b"_instructions", "_model", b"_model", "_private", b"_private", "instructions", b"instructions", "model", b"model", "parameters", b"parameters", "private", b"private", "retention", b"retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_instructions", b"_instructions", "_language", b"_language", "_model", b"_model", "_private", b"_private", "_tone", b"_tone", "_units", b"_units", "instructions", b"instructions", "language", b"language", "model", b"model", "parameters", b"parameters", "private", b"private", "retention", b"retention", "tone", b"tone", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_instructions", b"_instructions", "_model", b"_model", "_private", b"_private", "instructions", b"instructions", "model", b"model", "parameters", b"parameters", "placement", b"placement", "private", b"private", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_instructions", b"_instructions", "_language", b"_language", "_model", b"_model", "_private", b"_private", "_tone", b"_tone", "_units", b"_units", "instructions", b"instructions", "language", b"language", "model", b"model", "parameters", b"parameters", "placement", b"placement", "private", b"private", "retention", b"retention", "tone", b"tone", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__instructions: _TypeAlias = typing.Literal["instructions"]  # noqa: Y015
     _WhichOneofArgType__instructions: _TypeAlias = typing.Literal["_instructions", b"_instructions"]  # noqa: Y015
+    _WhichOneofReturnType__language: _TypeAlias = typing.Literal["language"]  # noqa: Y015
+    _WhichOneofArgType__language: _TypeAlias = typing.Literal["_language", b"_language"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = typing.Literal["_model", b"_model"]  # noqa: Y015
     _WhichOneofReturnType__private: _TypeAlias = typing.Literal["private"]  # noqa: Y015
     _WhichOneofArgType__private: _TypeAlias = typing.Literal["_private", b"_private"]  # noqa: Y015
+    _WhichOneofReturnType__tone: _TypeAlias = typing.Literal["tone"]  # noqa: Y015
+    _WhichOneofArgType__tone: _TypeAlias = typing.Literal["_tone", b"_tone"]  # noqa: Y015
+    _WhichOneofReturnType__units: _TypeAlias = typing.Literal["units"]  # noqa: Y015
+    _WhichOneofArgType__units: _TypeAlias = typing.Literal["_units", b"_units"]  # noqa: Y015
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__instructions) -> _WhichOneofReturnType__instructions | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__language) -> _WhichOneofReturnType__language | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__private) -> _WhichOneofReturnType__private | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tone) -> _WhichOneofReturnType__tone | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__units) -> _WhichOneofReturnType__units | None: ...
 
 @typing.final
 class SessionCursor(message.Message):

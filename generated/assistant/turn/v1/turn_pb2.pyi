@@ -241,7 +241,9 @@ class Material(message.Message):
     dropped_messages: builtins.int
     """Messages before the first one here that neither summary nor `messages` hold."""
     placement: message_pb2.Placement.ValueType
-    """The strictest mark of all that is here."""
+    """The strictest mark of the session and its messages. Facts carry their own: one that is LOCAL_ONLY is left
+    out when a remote model answers, and binds the turn to the machines of the mesh when a local one does.
+    """
     @builtins.property
     def summary(self) -> Summary:
         """Stands for the messages before `messages`; absent when there is none."""
@@ -254,7 +256,7 @@ class Material(message.Message):
 
     @builtins.property
     def facts(self) -> containers.RepeatedCompositeFieldContainer[ContextFact]:
-        """Context items and memories, with their marks. Data, never instructions."""
+        """Context items and memories, with their marks, the most telling first. Data, never instructions."""
 
     @builtins.property
     def manner(self) -> Manner:
@@ -850,6 +852,50 @@ class ListActionsRequest(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckModelsRequest(message.Message):
+    """Names models."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def models(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their names, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        models: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckModelsResponse(message.Message):
+    """What the catalogue says of them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    UNKNOWN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def unknown(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those that it does not have."""
+
+    def __init__(
+        self,
+        *,
+        unknown: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

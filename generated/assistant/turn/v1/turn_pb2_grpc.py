@@ -45,6 +45,11 @@ class TurnServiceStub:
                 request_serializer=assistant_dot_turn_dot_v1_dot_turn__pb2.ListActionsRequest.SerializeToString,
                 response_deserializer=assistant_dot_turn_dot_v1_dot_turn__pb2.ListActionsResponse.FromString,
                 _registered_method=True)
+        self.CheckModels = channel.unary_unary(
+                '/assistant.turn.v1.TurnService/CheckModels',
+                request_serializer=assistant_dot_turn_dot_v1_dot_turn__pb2.CheckModelsRequest.SerializeToString,
+                response_deserializer=assistant_dot_turn_dot_v1_dot_turn__pb2.CheckModelsResponse.FromString,
+                _registered_method=True)
 
 
 class TurnServiceServicer:
@@ -67,6 +72,14 @@ class TurnServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckModels(self, request, context):
+        """Says which of some models cannot answer, because the catalogue does not have them. Internal: called by
+        context_svc when a person chooses a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TurnServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_TurnServiceServicer_to_server(servicer, server):
                     servicer.ListActions,
                     request_deserializer=assistant_dot_turn_dot_v1_dot_turn__pb2.ListActionsRequest.FromString,
                     response_serializer=assistant_dot_turn_dot_v1_dot_turn__pb2.ListActionsResponse.SerializeToString,
+            ),
+            'CheckModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckModels,
+                    request_deserializer=assistant_dot_turn_dot_v1_dot_turn__pb2.CheckModelsRequest.FromString,
+                    response_serializer=assistant_dot_turn_dot_v1_dot_turn__pb2.CheckModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +154,33 @@ class TurnService:
             '/assistant.turn.v1.TurnService/ListActions',
             assistant_dot_turn_dot_v1_dot_turn__pb2.ListActionsRequest.SerializeToString,
             assistant_dot_turn_dot_v1_dot_turn__pb2.ListActionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/assistant.turn.v1.TurnService/CheckModels',
+            assistant_dot_turn_dot_v1_dot_turn__pb2.CheckModelsRequest.SerializeToString,
+            assistant_dot_turn_dot_v1_dot_turn__pb2.CheckModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,10 @@ class TurnServiceStub:
     """
     ListActions: _aio.UnaryUnaryMultiCallable[_turn_pb2.ListActionsRequest, _turn_pb2.ListActionsResponse]
     """Lists the actions that turns can use. Internal: called by context_svc for ListCapabilities."""
+    CheckModels: _aio.UnaryUnaryMultiCallable[_turn_pb2.CheckModelsRequest, _turn_pb2.CheckModelsResponse]
+    """Says which of some models cannot answer, because the catalogue does not have them. Internal: called by
+    context_svc when a person chooses a model.
+    """
 
 class TurnServiceServicer:
     """The agent loop, called by context_svc under its room key."""
@@ -46,5 +50,14 @@ class TurnServiceServicer:
         context: _aio.ServicerContext[_turn_pb2.ListActionsRequest, _abc.Awaitable[_turn_pb2.ListActionsResponse]],
     ) -> _abc.Awaitable[_turn_pb2.ListActionsResponse]:
         """Lists the actions that turns can use. Internal: called by context_svc for ListCapabilities."""
+
+    def CheckModels(
+        self,
+        request: _turn_pb2.CheckModelsRequest,
+        context: _aio.ServicerContext[_turn_pb2.CheckModelsRequest, _abc.Awaitable[_turn_pb2.CheckModelsResponse]],
+    ) -> _abc.Awaitable[_turn_pb2.CheckModelsResponse]:
+        """Says which of some models cannot answer, because the catalogue does not have them. Internal: called by
+        context_svc when a person chooses a model.
+        """
 
 def add_TurnServiceServicer_to_server(servicer: TurnServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,1 @@
+"""What the assistant knows of the person at this terminal."""
