@@ -76,7 +76,9 @@ def mesh(**settings: str) -> Iterator[Mesh]:
     """`mesh up` on an empty data folder and a free port, with an account; ended when the block ends."""
     with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
         data, port = Path(folder) / "d", free_port()
-        environment = surroundings(MESH_DATA_DIR=str(data), MESH_PORT=str(port), **settings)
+        environment = surroundings(
+            MESH_DATA_DIR=str(data), MESH_PORT=str(port), MESH_REFERENCE="false", **settings
+        )
         log = (Path(folder) / "log").open("w")
         began = time.perf_counter()
         child = subprocess.Popen(

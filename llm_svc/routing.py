@@ -7,6 +7,7 @@ The first question begins with the same text for the same tools, which the engin
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ NONE = "none"
 MAX_ROUTED_STEPS = 4
 EARLIER_CHARS = 240
 RESULT_CHARS = 300
+MAX_OWN = 2
+_OWN = re.compile(r'"(.{1,200})" -> (\{.{0,400}\})')
 _DATA = Path(__file__).with_name("routing.toml")
 
 
@@ -78,8 +81,15 @@ def prefix(lesson: Lesson, tools: Sequence[Tool]) -> tuple[Message, ...]:
     lines = [f"{tool.name}: {told.get(tool.name, _first_line(tool.description))}" for tool in tools]
     system = "\n".join([lesson.instructions.strip(), *lines, f"{NONE}: {lesson.none}"])
     shown = [e for e in lesson.example if e.tool == NONE or e.tool in offered]
+    shown += [e for tool in tools if tool.name not in told for e in own_examples(tool)]
     pairs = [message for example in shown for message in _pair(example)]
     return (_said(Role.SYSTEM, system), *pairs)
+
+
+def own_examples(tool: Tool) -> list[Example]:
+    """The worked examples that a tool brings along, in the lines of its description after the first."""
+    found = (_OWN.fullmatch(line) for line in tool.description.splitlines()[1:])
+    return [Example(says=each[1], tool=tool.name, arguments=each[2]) for each in found if each][:MAX_OWN]
 
 
 def question(request: Request) -> Message:

@@ -14,9 +14,11 @@ from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
 from mesh.known import actions as known
+from mesh.reference import reference
 from mesh.settings import MeshSettings
 from mesh.status import status
 from mesh.talk import Wish
+from mesh.tools import tools
 from mesh.up import places_of, up
 
 Command = Callable[[MeshSettings, argparse.Namespace, Console], int]
@@ -112,6 +114,14 @@ def _restore(settings: MeshSettings, told: argparse.Namespace, console: Console)
     return asyncio.run(backup.restore(places_of(settings), told.file.absolute(), console))
 
 
+def _tools(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(tools(places_of(settings), console))
+
+
+def _reference(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return reference(places_of(settings), console)
+
+
 async def _perform(work: Awaitable[int]) -> int:
     return await work
 
@@ -122,6 +132,8 @@ COMMANDS: Mapping[str, Command] = {
     "status": _status,
     "doctor": _doctor,
     "models": _models,
+    "tools": _tools,
+    "reference": _reference,
     "token": _token,
     "user": _user,
     "account": _account,
@@ -147,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
             "models", help="list the models that can answer; get, choose and remove those here"
         )
     )
+    commands.add_parser("tools", help="list what the assistant can do, and what is turned on")
+    commands.add_parser("reference", help="get the offline reference: an encyclopedia and a gazetteer")
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))

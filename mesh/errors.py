@@ -9,6 +9,7 @@ MeshError
 ├── ModelUnknown         no model that runs here has this name
 ├── ModelUnavailable     the weights could not be had, or are not the pinned bytes
 ├── ModelInUse           the running mesh answers with the model that was to go
+├── ReferenceUnavailable  the books of the offline reference could not be made
 ├── NotEnoughRoom        disk or memory is too small for what was asked
 ├── RoomFailed           a room never became ready
 ├── NotRunning           a command needs a running mesh and there is none
@@ -58,6 +59,10 @@ class ModelUnavailable(MeshError):
 
 class ModelInUse(MeshError):
     """The running mesh answers with the model that was to go."""
+
+
+class ReferenceUnavailable(MeshError):
+    """The books of the offline reference could not be made."""
 
 
 class NotEnoughRoom(MeshError):

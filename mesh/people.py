@@ -1,4 +1,4 @@
-"""Accounts and devices as the terminal shows them."""
+"""Accounts, devices and actions as the terminal shows them."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,17 @@ class UserLine:
     last_use: str
     devices: int
     sessions: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionLine:
+    """Something that the assistant can do."""
+
+    name: str
+    state: str
+    effect: str
+    agent: str
+    description: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

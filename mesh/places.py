@@ -36,6 +36,11 @@ class Places:
         return self.data / "models"
 
     @property
+    def reference(self) -> Path:
+        """The offline reference and gazetteer; made when it is first got."""
+        return self.data / "reference"
+
+    @property
     def client(self) -> Path:
         """What `mesh chat` keeps for the person at this terminal."""
         return self.data / "client"

@@ -136,6 +136,8 @@ def _own(places: Places, name: str, log_format: str) -> dict[str, str]:
         "KEYS_DIR": str(places.keys),
         "LOG_FORMAT": log_format,
     }
+    if name == "orchestrator":
+        own["REFERENCE_DIR"] = str(places.reference)
     if name == "context":
         own["OPERATOR_LISTEN"] = f"unix:{operator_socket(places)}"
     return {prefix + key: value for key, value in own.items()}

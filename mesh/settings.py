@@ -45,6 +45,10 @@ class MeshSettings(Settings):
         default="https://huggingface.co",
         description="Where weights are looked for first; empty: never ask a hub.",
     )
+    reference: bool = Field(
+        default=True,
+        description="Whether the first start gets the offline reference (43 MB); see docs/tools.md.",
+    )
     origins: tuple[str, ...] = Field(
         default=(), description="Further web origins that may call the API; the mesh's own always may."
     )

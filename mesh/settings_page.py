@@ -15,7 +15,13 @@ from mesh.settings import MeshSettings
 PAGE = REPOSITORY / "docs" / "settings.md"
 EXAMPLE = REPOSITORY / ".env.example"
 REMEDY = "`make docs` writes them anew"
-_GIVEN = ("LISTEN", "DATA_DIR", "KEYS_DIR", "OPERATOR_LISTEN")  # what `mesh up` sets by itself
+_GIVEN = (
+    "LISTEN",
+    "DATA_DIR",
+    "KEYS_DIR",
+    "OPERATOR_LISTEN",
+    "REFERENCE_DIR",
+)  # what `mesh up` sets by itself
 _ASK = (
     "import importlib, json, sys, dataclasses; from chassis.settings import Settings, describe\n"
     "module = importlib.import_module(sys.argv[1] + '.settings')\n"

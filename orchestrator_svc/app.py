@@ -22,18 +22,12 @@ from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.peers import LlmModels
 from orchestrator_svc.servicer import SERVICE, TurnServicer
 from orchestrator_svc.settings import Settings
-from orchestrator_svc.tools.calculator import CALCULATOR
-from orchestrator_svc.tools.clock import CLOCK
+from orchestrator_svc.toolbox import toolbox
 from orchestrator_svc.turns import Turns
 from orchestrator_svc.warm_up import warm_up
 
 ROOM = "orchestrator"
 DOMAIN = "assistant.mesh"
-
-
-def built_in() -> Catalogue:
-    """The actions that ship with the mesh."""
-    return Catalogue((CALCULATOR, CLOCK))
 
 
 @asynccontextmanager
@@ -46,8 +40,9 @@ async def app(
 ) -> AsyncIterator[Server]:
     """The room on its socket. Opened in order, closed in reverse."""
     clock = clock or SystemClock()
-    catalogue = catalogue or built_in()
     async with AsyncExitStack() as stack:
+        if catalogue is None:
+            catalogue = await stack.enter_async_context(toolbox(settings))
         identity = _identity(settings.keys_dir, clock)
         channel = await stack.enter_async_context(
             open_channel(settings.llm, identity=identity, callee="llm", max_message=INTERNAL_MESSAGE)

@@ -33,8 +33,8 @@ class Catalogue:
         return self._offers
 
     def specs(self) -> tuple[ToolSpec, ...]:
-        """All of them as a model sees them."""
-        return tuple(tool.spec for tool in self)
+        """Those that are ready, as a model sees them."""
+        return tuple(tool.spec for tool in self if tool.ready)
 
     def standing_prefix(self) -> StandingPrefix:
         """What every conversation of this deployment begins with."""
@@ -48,4 +48,5 @@ def _offer(tool: Tool[Any]) -> Offer:
         effect=tool.effect,
         schema=Schema(tool.schema),
         timeout=tool.timeout,
+        ready=tool.ready,
     )

@@ -31,6 +31,7 @@ class Offer:
     schema: Schema
     timeout: float = 30.0
     hosted: bool = False
+    ready: bool = True
 
     @property
     def name(self) -> str:
@@ -39,14 +40,18 @@ class Offer:
 
 
 def offered(offers: Iterable[Offer], order: Order) -> dict[str, Offer]:
-    """The actions this turn gets, by name, in the order of their names."""
+    """The actions this turn gets, by name, in the order of their names.
+
+    A model is offered what is configured, and always the same list unless the order narrows it: an engine
+    keeps what it read of it. A direct call may name any action; one that is not ready says so itself.
+    """
     known = {offer.name: offer for offer in sorted(offers, key=lambda offer: offer.name)}
     match order.purpose:
         case Purpose.ACTION:
             return known
         case Purpose.ANSWER if not order.without_actions:
             wanted = order.only_actions or known
-            return {name: offer for name, offer in known.items() if name in wanted}
+            return {name: offer for name, offer in known.items() if offer.ready and name in wanted}
         case _:
             return {}
 

@@ -276,12 +276,14 @@ class Run:
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
         """What the action may know: of the facts only those that it declares, and that may go where it goes."""
+        declared = [fact for fact in self._order.material.facts if fact.key in tool.context_keys]
         material = admitted(self._order.material, local=tool.effect is ToolEffect.NONE)
-        keys = tool.context_keys
+        given = {fact.key: fact.value_json for fact in declared if fact in material.facts}
         return Setting(
             now_us=self._clock.now_us(),
             manner=material.manner,
-            facts={fact.key: fact.value_json for fact in material.facts if fact.key in keys},
+            facts=given,
+            withheld=frozenset(fact.key for fact in declared) - given.keys(),
             progress=lambda message, fraction: self._tell(
                 ToolProgressed(call_id=call.call_id, message=message, fraction=fraction)
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +20,7 @@ from orchestrator_svc.prompt import ToolSpec
 A = TypeVar("A", bound=msgspec.Struct)
 
 RESULT_BYTES = 256 * 1024
+_AT = re.compile(r"at `\$\.([^`]+)`")  # how msgspec names the field at fault
 
 
 class Effect(Enum):
@@ -36,6 +38,9 @@ class Setting:
     now_us: int
     manner: Manner = Manner()
     facts: Mapping[str, str] = field(default_factory=dict)
+    withheld: frozenset[str] = (
+        frozenset()
+    )  # keys of facts that may not leave the machine, as the action would
     progress: Callable[[str, float | None], None] = lambda message, fraction: None
 
 
@@ -86,6 +91,12 @@ class Tool(Generic[A]):
     consents: tuple[str, ...] = ()
     context_keys: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
+    missing: str = ""  # what is not configured and how to turn it on, for a person; empty: ready
+
+    @property
+    def ready(self) -> bool:
+        """Whether what it needs is configured. One that is not fails with `missing` when it is run."""
+        return not self.missing
 
     @property
     def schema(self) -> str:
@@ -99,10 +110,14 @@ class Tool(Generic[A]):
 
     async def run(self, arguments: str, setting: Setting) -> Output:
         """Perform the action with arguments that were checked. Raises ToolFailure."""
+        if self.missing:
+            raise ToolFailure(self.missing, reason=Reason.ACTION_NOT_CONFIGURED)
         try:
             decoded = msgspec.json.decode(arguments or "{}", type=self.arguments)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise ToolFailure(str(error), reason=Reason.ARGUMENTS_INVALID) from error
+            at = _AT.search(str(error))
+            field = at[1] if at else ""
+            raise ToolFailure(str(error), reason=Reason.ARGUMENTS_INVALID, field=field) from error
         return await self.perform(decoded, setting)
 
 

@@ -40,6 +40,7 @@ from orchestrator_svc.effects import (
     ToolStarted,
     TurnStarted,
 )
+from orchestrator_svc.errors import Reason
 from orchestrator_svc.inputs import Failed
 from orchestrator_svc.material import Counters, ModelChoice
 from orchestrator_svc.outbox import Frame, Progress
@@ -237,7 +238,8 @@ def action(tool: Tool[Any]) -> agent_pb2.Action:
         timeout=voc.duration(tool.timeout),
         consents=tool.consents,
         context_keys=tool.context_keys,
-        state=agent_pb2.ACTION_STATE_READY,
+        state=agent_pb2.ACTION_STATE_READY if tool.ready else agent_pb2.ACTION_STATE_NOT_CONFIGURED,
+        state_reason=voc.NO_REASON if tool.ready else voc.reason(Reason.ACTION_NOT_CONFIGURED),
     )
 
 

@@ -33,6 +33,7 @@ _ROLES_READ: dict[int, Role] = {int(number): role for role, number in ROLES.item
 _FINISHES_READ: dict[int, FinishReason] = {int(number): reason for reason, number in FINISHES.items()}
 _PLACEMENTS_READ: dict[int, Placement] = {int(number): mark for mark, number in PLACEMENTS.items()}
 _TRUSTS_READ: dict[int, Trust] = {int(number): mark for mark, number in TRUSTS.items()}
+NO_REASON = error_pb2.ERROR_REASON_UNSPECIFIED
 # By name of the module: Python 3.11 takes five times as long to find a member by its class.
 _PERSON, _ANYWHERE, _UNTRUSTED = Role.USER, Placement.ANY, Trust.UNTRUSTED
 _MICROS = 1_000_000

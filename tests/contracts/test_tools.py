@@ -1,4 +1,4 @@
-"""Every tool that ships keeps the contract of a tool."""
+"""Every tool that ships keeps the contract of a tool, with a world outside that answers in its services' forms."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator_svc.app import built_in
 from orchestrator_svc.tools.tool import Tool
 from tests.contracts.tool import ToolContract
+from tests.unit.orchestrator_svc.kit import NAMES, standing_tools
 
 
-@pytest.mark.requirement("AGT-2", "TOOL-5")
+@pytest.mark.requirement("AGT-2", "AGT-3", "TOOL-5")
 class TestBuiltIn(ToolContract):
-    @pytest.fixture(params=list(built_in()), ids=lambda tool: tool.name)
+    @pytest.fixture(params=NAMES)
     def tool(self, request: pytest.FixtureRequest) -> Tool[Any]:
-        tool: Tool[Any] = request.param
-        return tool
+        return standing_tools()[request.param]

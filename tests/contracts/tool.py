@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.testing import SOON
+from orchestrator_svc.errors import Reason
 from orchestrator_svc.tools.tool import Effect, Output, Schema, Setting, Tool, ToolFailure
 
 NOW_US = 1_800_000_000_000_000
@@ -28,6 +29,14 @@ async def outcome(tool: Tool[Any], arguments: str) -> Output | ToolFailure:
             return await tool.run(arguments, Setting(now_us=NOW_US))
     except ToolFailure as failure:
         return failure
+
+
+def tool_names_things(tool: Tool[Any]) -> list[str]:
+    """Its arguments of text that name something which is there or not; a search takes any words."""
+    texts = [
+        name for name, rules in json.loads(tool.schema)["properties"].items() if rules.get("type") == "string"
+    ]
+    return [name for name in texts if name not in ("query", "topic")]
 
 
 class ToolContract:
@@ -78,12 +87,15 @@ class ToolContract:
                 assert answer.content
 
     async def test_a_failure_that_arguments_caused_names_the_field(self, tool: Tool[Any]) -> None:
-        for name, rules in json.loads(tool.schema)["properties"].items():
-            if rules["type"] != "string":
-                continue
-            answer = await outcome(tool, json.dumps({name: "\u0001 no such thing \u0001"}))
+        good = tool.examples[0].arguments
+        for name in json.loads(tool.schema)["properties"]:
+            answer = await outcome(tool, json.dumps({**good, name: {"no": "such thing"}}))
             assert isinstance(answer, ToolFailure)
-            assert answer.field == name
+            assert (answer.field, answer.reason) == (name, Reason.ARGUMENTS_INVALID)
+        for name in tool_names_things(tool):
+            answer = await outcome(tool, json.dumps({**good, name: "\u0001 no such thing \u0001"}))
+            assert isinstance(answer, ToolFailure)
+            assert (answer.field, answer.reason) == (name, Reason.ARGUMENTS_INVALID)
 
     async def test_it_leaves_nothing_running(self, tool: Tool[Any]) -> None:
         before = asyncio.all_tasks()

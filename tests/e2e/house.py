@@ -101,6 +101,7 @@ def house(model: str = "scripted", data: Path | None = None, **settings: str) ->
             "MESH_DATA_DIR": str(data or Path(folder) / "d"),
             "MESH_PORT": str(port),
             "MESH_MODEL": model,
+            "MESH_REFERENCE": "false",
             "MESH_MODELS_DIR": str(FOLDER),
             **settings,
         }

@@ -47,6 +47,16 @@ def test_the_commands_of_the_readme_run_as_they_stand(home: House, name: str) ->
     assert "turnFinished" in run.stdout
 
 
+@pytest.mark.requirement("AGT-2")
+def test_mesh_tools_lists_what_is_turned_on_and_what_is_not(home: House) -> None:
+    listed = home.mesh("tools")
+    assert listed.returncode == 0, listed.stderr
+    lines = {line.split()[0]: line for line in listed.stdout.splitlines() if line.strip()}
+    assert " ready " in lines["calculate"]
+    assert " not " in lines["web_search"]
+    assert "docs/tools.md" in listed.stdout
+
+
 @pytest.mark.requirement("RUN-3")
 def test_one_question_from_the_terminal_goes_through_the_calculator(home: House) -> None:
     told = home.mesh("chat", "--once", "What is 17*23? Use the calculator.")

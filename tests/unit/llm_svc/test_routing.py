@@ -46,6 +46,16 @@ def test_every_tool_the_lesson_speaks_of_has_an_example_with_arguments() -> None
     assert shown == {line.name for line in LESSON.tool}
 
 
+def test_a_tool_without_a_lesson_teaches_by_its_own_examples() -> None:
+    own = 'Tides.\nExamples:\n"When is high tide in Oslo?" -> {"place": "Oslo"}\nnot -> an example'
+    prefix = routing.prefix(LESSON, (Tool(name="get_tides", description=own, schema="{}"), CALCULATE))
+    assert [message.text for message in prefix[-2:]] == [
+        "When is high tide in Oslo?",
+        'get_tides\n{"place": "Oslo"}',
+    ]
+    assert "Oslo" not in prefix[0].text
+
+
 def test_examples_of_tools_that_are_not_on_offer_are_left_out() -> None:
     shown = "\n".join(message.text for message in routing.prefix(LESSON, (CALCULATE,)))
     assert "current_time" not in shown

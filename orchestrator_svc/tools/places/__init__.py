@@ -1,0 +1,1 @@
+"""Where things are, and how to get there."""
