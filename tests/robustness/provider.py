@@ -12,7 +12,7 @@ TOKENS = 7 + len(WORDS)
 
 
 class Provider:
-    """Answers each call with the same few words; counts those that end with words that hold `counts`."""
+    """Answers each call with the same few words; counts those whose last message begins with `counts`."""
 
     def __init__(self, counts: str = "") -> None:
         self._counts = counts
@@ -49,7 +49,8 @@ class Provider:
                     if line.startswith(b"content-length:")
                 )
                 body = json.loads(await reader.readexactly(length))
-                self.calls += self._counts in str(body["messages"][-1]["content"])
+                said = str(body["messages"][-1]["content"])
+                self.calls += said.startswith(self._counts)  # what finds a title quotes the message
                 await self._answer(writer)
         except (asyncio.IncompleteReadError, ConnectionError, StopIteration):
             pass
