@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine, rows, unary, world
+from benchmarks import engine, generation, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -25,11 +25,17 @@ def main() -> None:
     parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
-    found = [] if asked.only_model else asyncio.run(_through_a_provider(asked.messages))
+    found = [] if asked.only_model else asyncio.run(_through_providers(asked.messages))
     if asked.model:
         found += engine.rows_of(asked.model)
     _show(found)
     _keep(found)
+
+
+async def _through_providers(messages: int) -> list[rows.Row]:
+    with world.provider() as port:
+        alone = await generation.rows(port)
+    return alone + await _through_a_provider(messages)
 
 
 async def _through_a_provider(messages: int) -> list[rows.Row]:

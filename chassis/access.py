@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias
@@ -24,6 +24,10 @@ class Policy:
 
     `callers` names the rooms that may call a ROOM method, or a USER method beside the people it is for. `scope`
     is what a token that is limited to scopes must have: None: no such token may call, ANY_SCOPE: each may.
+
+    `grants` says of which rooms a call is made for a person, and so needs a grant, and for which kind of work.
+    With `grant_optional` a call without one reaches the method, which refuses it by what it asks for;
+    `after_end` takes the grants of accounts that have ended too, as what cleans up behind them must.
     """
 
     audience: Audience
@@ -31,6 +35,9 @@ class Policy:
     callers: frozenset[str] = frozenset()
     served: bool = True
     scope: str | None = None
+    grants: Mapping[str, str] = field(default_factory=dict)
+    grant_optional: bool = False
+    after_end: bool = False
 
 
 ANY_SCOPE = ""

@@ -6,20 +6,26 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from chassis.access import ANY_SCOPE, Audience, Policy
-from chassis.call import Caller, RoomCaller, User
+from chassis.call import Caller, Grant, RoomCaller, User
 from chassis.clock import Clock
 from chassis.crossing import Metadata
 from chassis.errors import (
     CallerNotAllowed,
     FeedLost,
+    GrantInvalid,
     ScopeMissing,
+    TokenExpired,
     TokenInvalid,
     TokenMissing,
     TokenRevoked,
 )
-from chassis.tokens import ROOM_TOKEN, Claims, Signer, Verifier, unverified_type
+from chassis.keys import KeySet
+from chassis.tokens import GRANT_TOKEN, ROOM_TOKEN, Claims, Signer, Verifier, unverified_type
 
 PATIENCE = timedelta(seconds=10)
+GRANT = "x-assistant-grant"
+"""The header with which a room shows its leave to act for a person."""
+GRANT_LIFETIME = timedelta(seconds=60)
 _PREFIX = "Bearer "
 _ROOM_ISSUER = "room:"
 _ROOM_TOKEN_SECONDS = 60
@@ -62,36 +68,49 @@ class Revocations:
 
     def revoked(self, user: User) -> bool:
         """Whether this sign-in or its account has ended."""
-        return user.sign_in in self._sign_ins or user.account in self._accounts
+        return user.sign_in in self._sign_ins or self.account_ended(user.account)
+
+    def account_ended(self, account: str) -> bool:
+        """Whether nothing may be done for this account any more."""
+        return account in self._accounts
 
 
 class Authenticator:
     """Turns a call's metadata into its caller. None for a verifier: this room takes no such callers."""
 
     def __init__(
-        self, users: Verifier | None, rooms: Verifier | None, revocations: Revocations, clock: Clock
+        self,
+        users: Verifier | None,
+        rooms: Verifier | None,
+        revocations: Revocations,
+        clock: Clock,
+        *,
+        grants: Verifier | None = None,
     ) -> None:
         self._users = users
         self._rooms = rooms
+        self._grants = grants
         self._revocations = revocations
         self._clock = clock
 
     def caller(self, metadata: Metadata, policy: Policy) -> Caller | None:
         """The caller, or None where anyone may call.
 
-        Raises TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, FeedLost, ScopeMissing and
-        CallerNotAllowed.
+        Raises TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, FeedLost, ScopeMissing,
+        CallerNotAllowed and GrantInvalid.
         """
         match policy.audience:
             case Audience.OPEN | Audience.LOCAL:
                 return None
             case Audience.USER:
+                metadata = tuple(metadata)
                 token = _bearer(metadata)
                 if self._speaks_for_a_room(token, policy):
-                    return self._room(token, policy)
+                    return self._room(token, metadata, policy)
                 return _within_scopes(self.user(token), policy)
             case Audience.ROOM:
-                return self._room(_bearer(metadata), policy)
+                metadata = tuple(metadata)
+                return self._room(_bearer(metadata), metadata, policy)
 
     def _speaks_for_a_room(self, token: str, policy: Policy) -> bool:
         """Whether a method for people is being called by one of the rooms that its row names too."""
@@ -108,7 +127,7 @@ class Authenticator:
             raise TokenRevoked
         return user
 
-    def _room(self, token: str, policy: Policy) -> RoomCaller:
+    def _room(self, token: str, metadata: Metadata, policy: Policy) -> RoomCaller:
         if self._rooms is None:
             raise CallerNotAllowed("no room calls this room")
         claims = self._rooms.verify(token)
@@ -116,7 +135,30 @@ class Authenticator:
             raise TokenInvalid("a room speaks for itself only")
         if claims.subject not in policy.callers:
             raise CallerNotAllowed(f"{claims.subject} may not call this")
-        return RoomCaller(name=claims.subject)
+        kind = policy.grants.get(claims.subject)
+        grant = None if kind is None else self._grant(metadata, kind, policy)
+        return RoomCaller(name=claims.subject, grant=grant)
+
+    def _grant(self, metadata: Metadata, kind: str, policy: Policy) -> Grant | None:
+        values = [value for key, value in metadata if key == GRANT]
+        if not values and policy.grant_optional:
+            return None
+        if len(values) != 1 or not isinstance(values[0], str):
+            raise GrantInvalid(f"{len(values)} grants", metadata={"grant": "missing"})
+        if self._grants is None:
+            raise GrantInvalid("this room takes no grants", metadata={"grant": "invalid"})
+        if not self._revocations.alive():
+            raise FeedLost
+        try:
+            claims = self._grants.verify(values[0])
+        except TokenExpired as error:
+            raise GrantInvalid("expired", metadata={"grant": "expired"}) from error
+        except TokenInvalid as error:
+            raise GrantInvalid(error.internal, metadata={"grant": "invalid"}) from error
+        grant = _leave(claims, kind)
+        if self._revocations.account_ended(grant.account) and not policy.after_end:
+            raise GrantInvalid("the account has ended", metadata={"grant": "invalid"})
+        return grant
 
 
 class RoomIdentity:
@@ -170,6 +212,18 @@ def _within_scopes(user: User, policy: Policy) -> User:
     if policy.scope not in user.scopes:
         raise ScopeMissing(metadata={"scope": policy.scope})
     return user
+
+
+def _leave(claims: Claims, kind: str) -> Grant:
+    work, session = claims.all.get(kind), claims.all.get("sid", "")
+    if not isinstance(work, str) or not work or not isinstance(session, str):
+        raise GrantInvalid(f"not for a {kind}", metadata={"grant": "invalid"})
+    return Grant(account=claims.subject, kind=kind, work=work, session=session)
+
+
+def grant_verifier(keys: KeySet, issuer: str, room: str, clock: Clock) -> Verifier:
+    """Checks the grants that are meant for this room: none is good for longer than 60 s."""
+    return Verifier(keys, issuer, room, GRANT_TOKEN, clock, session=False, lifetime=GRANT_LIFETIME)
 
 
 def _user(claims: Claims) -> User:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
-from chassis.errors import TokenMissing
+from chassis.errors import GrantInvalid, TokenMissing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +27,24 @@ class User:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """Leave to act for a person, for one piece of work: `work` is its id, `kind` what that is an id of.
+
+    `session` is where the work belongs; empty: nowhere.
+    """
+
+    account: str
+    kind: str
+    work: str
+    session: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RoomCaller:
-    """Another room of the mesh, proved by its own key."""
+    """Another room of the mesh, proved by its own key; with `grant` it acts for a person."""
 
     name: str
+    grant: Grant | None = None
 
 
 Caller: TypeAlias = User | RoomCaller
@@ -57,6 +71,19 @@ class Call:
         if isinstance(self.caller, User):
             return self.caller
         raise TokenMissing("the caller is not a user")
+
+    def account(self) -> str:
+        """Whose account the call acts on: the person's who calls, or the one a room has leave to act for.
+
+        Raises GrantInvalid for a room without leave, TokenMissing where nobody is known.
+        """
+        match self.caller:
+            case User(account=account) | RoomCaller(grant=Grant(account=account)):
+                return account
+            case RoomCaller():
+                raise GrantInvalid("the room acts for nobody")
+            case None:
+                raise TokenMissing("the caller is not known")
 
 
 _current: ContextVar[Call] = ContextVar("chassis.call")

@@ -16,8 +16,10 @@ import grpc
 
 from chassis import call
 from chassis.auth import RoomIdentity
+from chassis.certificates import Certificates
 from chassis.crossing import REQUEST_ID
 from chassis.errors import DeadlineExceeded
+from chassis.keys import KeyRefused
 
 MARGIN = timedelta(milliseconds=200)  # kept back, so that this room can still answer for the other
 _MAX_MESSAGE = 16 * 1024 * 1024
@@ -52,20 +54,25 @@ def open_channel(
     callee: str,
     max_message: int = _MAX_MESSAGE,
     cap: timedelta = timedelta(seconds=30),
-    credentials: grpc.ChannelCredentials | None = None,
+    certificates: Certificates | None = None,
 ) -> grpc.aio.Channel:
     """A channel to the room `callee` at ``unix:/path`` or ``host:port`` (every address of the name, in turn).
 
     A unary call gets its own `timeout` (`cap` without one), or the current call's remaining time less 200 ms
     if that is less; it raises DeadlineExceeded when nothing is left. A stream has only the `timeout` it asks
-    for. Nothing is retried.
+    for. Nothing is retried. A ``host:port`` is dialled with `certificates`, and only who shows one of `callee` is
+    believed to be it. Raises KeyRefused for a room without any: its token is not sent over a bare line. A client
+    that is no room (`identity=None`) may dial the mesh's own door without.
     """
-    target = address if address.startswith("unix:") else f"dns:///{address}"
     options = _options(max_message)
-    if credentials is None:
-        inner = grpc.aio.insecure_channel(target, options)
-    else:
-        inner = grpc.aio.secure_channel(target, credentials, options)
+    if address.startswith("unix:"):
+        return _Dialled(grpc.aio.insecure_channel(address, options), identity, callee, cap)
+    if certificates is None and identity is None:
+        return _Dialled(grpc.aio.insecure_channel(f"dns:///{address}", options), None, callee, cap)
+    if certificates is None:
+        raise KeyRefused(f"{callee} is reached over the network and this room has no certificate")
+    options.append(("grpc.ssl_target_name_override", callee))
+    inner = grpc.aio.secure_channel(f"dns:///{address}", certificates.for_channel(), options)
     return _Dialled(inner, identity, callee, cap)
 
 

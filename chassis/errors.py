@@ -5,7 +5,7 @@
     ServiceError
     ├── InvalidRequest        MalformedMessage
     ├── TokenMissing          TokenInvalid      TokenExpired     TokenRevoked
-    ├── ScopeMissing
+    ├── ScopeMissing          GrantInvalid
     ├── CallerNotAllowed      DeadlineExceeded  NotServed        Overloaded
     ├── Draining              FeedLost          StoreUnavailable
     ├── HealthNameUnknown
@@ -124,6 +124,14 @@ class ScopeMissing(ServiceError):
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = "SCOPE_MISSING"
     message = "The token may not make this call."
+
+
+class GrantInvalid(ServiceError):
+    """A room acts for a person without leave. Metadata `grant` says: missing, expired, or invalid."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "GRANT_INVALID"
+    message = "The call has no leave to act for this person."
 
 
 class DeadlineExceeded(ServiceError):

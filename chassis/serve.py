@@ -17,6 +17,7 @@ import uvloop
 
 from chassis import failpoints, reflection, telemetry
 from chassis.boundary import Boundary
+from chassis.certificates import Certificates
 from chassis.health import Health
 from chassis.settings import environment
 
@@ -48,6 +49,10 @@ def _options(max_message: int) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_grace_ms", 70 * _MINUTE_MS),  # longer than the longest stream
         ("grpc.so_reuseport", 0),
     ]
+
+
+class AddressUnsafe(Exception):
+    """Others than the mesh could reach an address that a room is to serve on."""
 
 
 class Server:
@@ -90,7 +95,8 @@ async def serving(
     health: Health,
     descriptors: bytes | None = None,
     with_reflection: bool = True,
-    credentials: grpc.ServerCredentials | None = None,
+    certificates: Certificates | None = None,
+    bare_tcp: bool = False,
     max_message: int = PUBLIC_MESSAGE,
     socket_mode: int = 0o600,
     drain: Drain | None = None,
@@ -99,8 +105,9 @@ async def serving(
     """Serve `services` at ``unix:/path`` and ``host:port`` addresses while the block runs.
 
     Each of `service_names` and the process itself become SERVING when the sockets are open. A socket's folder
-    is made with mode 0700 when missing, a stale socket is removed. Raises RuntimeError when an address cannot
-    be bound.
+    is made with mode 0700 when missing, a stale socket is removed. A ``host:port`` is served with both sides'
+    certificates; without any it is refused, unless a test says `bare_tcp`. Raises AddressUnsafe for that and for
+    a socket in a folder that others can enter, RuntimeError when an address cannot be bound.
     """
     server = grpc.aio.server(interceptors=(boundary,), options=_options(max_message))
     for register in (*services, health.register):
@@ -108,7 +115,7 @@ async def serving(
     if descriptors is not None and with_reflection:
         reflection.register(server, descriptors)
     for address in addresses:
-        _bind(server, address, credentials)
+        _bind(server, address, certificates, bare_tcp=bare_tcp)
     await server.start()
     for path in filter(None, map(_socket, addresses)):
         path.chmod(socket_mode)
@@ -127,16 +134,29 @@ def _socket(address: str) -> Path | None:
     return Path(path) if kind == "unix" else None
 
 
-def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
+def _bind(
+    server: grpc.aio.Server, address: str, certificates: Certificates | None, *, bare_tcp: bool
+) -> None:
     path = _socket(address)
-    if path is None and credentials is not None:
-        server.add_secure_port(address, credentials)
-        return
     if path is not None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.is_socket():
-            path.unlink()
-    server.add_insecure_port(address)
+        _make_way(path)
+        server.add_insecure_port(address)
+    elif certificates is not None:
+        server.add_secure_port(address, certificates.for_server())
+    elif bare_tcp:
+        server.add_insecure_port(address)
+    else:
+        raise AddressUnsafe(f"{address} is reached over the network and has no certificate")
+
+
+def _make_way(path: Path) -> None:
+    """A private folder for the socket, and nothing in its place."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.parent.stat()
+    if status.st_mode & 0o077 or status.st_uid != os.getuid():
+        raise AddressUnsafe(f"{path.parent} can be entered by others: chmod 700")
+    if path.is_socket():
+        path.unlink()
 
 
 async def run_until_signal(

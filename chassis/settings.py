@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis import strongbox
+
 
 class Settings(BaseSettings):
     """The root of a room's settings. A subclass sets ``env_prefix`` and declares fields with descriptions.
@@ -24,8 +26,28 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, file: Path | None = None) -> Self:
-        """Read the environment, then `file` for what it does not set. Raises pydantic's ValidationError."""
-        return cls(_env_file=file)  # type: ignore[call-arg]  # pydantic-settings' own keyword, absent from the synthesized signature
+        """Read the environment, then `file` for what it does not set, then the mesh's secrets for what is secret.
+
+        Raises pydantic's ValidationError, and chassis.keys.KeyRefused when the secrets cannot be opened.
+        """
+        told = cls(_env_file=file)  # type: ignore[call-arg]  # pydantic-settings' own keyword, absent from the synthesized signature
+        return told.model_copy(update=told._kept_secrets())
+
+    def _kept_secrets(self) -> dict[str, SecretStr]:
+        """What `mesh secret set` keeps for secret settings that nothing else sets."""
+        data, keys = getattr(self, "data_dir", None), getattr(self, "keys_dir", None)
+        if not isinstance(data, Path) or not isinstance(keys, Path):
+            return {}
+        names = {each.name.lower(): each.name for each in describe(type(self))}
+        prefix = self.model_config.get("env_prefix", "").lower()
+        kept = strongbox.read(data / strongbox.FILE, keys / strongbox.KEY)
+        return {
+            field: SecretStr(kept[names[prefix + field]])
+            for field in type(self).model_fields
+            if isinstance(value := getattr(self, field), SecretStr)
+            and not value.get_secret_value()
+            and names[prefix + field] in kept
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,6 +29,7 @@ Json: TypeAlias = object
 
 USER_TOKEN = "at+jwt"  # noqa: S105 - the `typ` header of RFC 9068, no secret
 ROOM_TOKEN = "room+jwt"  # noqa: S105
+GRANT_TOKEN = "grant+jwt"  # noqa: S105
 _LONGEST = 4096
 _SKEW = 5  # seconds the clocks of two machines may differ
 _REMEMBERED = 4096

@@ -35,11 +35,15 @@ class FeedBroken(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """A public key and the time, in microseconds since 1970, in which its signatures count."""
+    """A public key and the time, in microseconds since 1970, in which its signatures count.
+
+    With `grants` it signs what lets a room act for a person, else what people themselves show.
+    """
 
     jwk: Jwk
     begin_us: int
     end_us: int
+    grants: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,10 +75,13 @@ Told: TypeAlias = Whole | Changed | Alive
 
 
 class Trust:
-    """Keeps a key set and a list of revocations as the feed says."""
+    """Keeps key sets and a list of revocations as the feed says; without `grants` their keys are left out."""
 
-    def __init__(self, keys: KeySet, revocations: Revocations, clock: Clock) -> None:
+    def __init__(
+        self, keys: KeySet, revocations: Revocations, clock: Clock, *, grants: KeySet | None = None
+    ) -> None:
         self._keys = keys
+        self._grants = grants
         self._revocations = revocations
         self._clock = clock
         self._whole = Whole()
@@ -108,7 +115,9 @@ class Trust:
             name: key for name, key in self._whole.keys.items() if key.begin_us - _SKEW_US <= now < key.end_us
         }
         if valid.keys() != self._shown:
-            self._keys.replace([key.jwk for key in valid.values()])
+            self._keys.replace([key.jwk for key in valid.values() if not key.grants])
+            if self._grants is not None:
+                self._grants.replace([key.jwk for key in valid.values() if key.grants])
             self._shown = frozenset(valid)
         self._revocations.replace(
             sign_ins=[each for each, forget_us in self._whole.sign_ins.items() if forget_us > now],

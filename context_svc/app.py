@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from chassis import engines, ids, telemetry
+from chassis import certificates, engines, ids, telemetry
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
+from chassis.certificates import Certificates
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
 from chassis.dial import open_channel
@@ -32,6 +33,7 @@ from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.dossier import open_dossier
+from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
@@ -41,7 +43,7 @@ from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
 from context_svc.paging import PageTokens
-from context_svc.passwords import Passwords
+from context_svc.passwords import Cost, Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
@@ -49,6 +51,7 @@ from context_svc.readers import CloseReason, Readers
 from context_svc.replicas import follow_others
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
+from context_svc.rotation import Rotation
 from context_svc.runs import Runs
 from context_svc.safekeeping import safekeeping
 from context_svc.schedule import Schedule
@@ -99,6 +102,7 @@ class Foundation:
     feed: Feed
     pages: PageTokens
     room: RoomIdentity
+    certificates: Certificates | None
     health: Health
     restart: Callable[[], None]
 
@@ -136,9 +140,13 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         one_after_another(schedule_title, schedule_learning, schedule_memories),
     )
     async with open_channel(
-        settings.orchestrator, identity=foundation.room, callee="orchestrator", max_message=INTERNAL_MESSAGE
+        settings.orchestrator,
+        identity=foundation.room,
+        callee="orchestrator",
+        max_message=INTERNAL_MESSAGE,
+        certificates=foundation.certificates,
     ) as channel:
-        orchestrator = OrchestratorPeer(channel, _budget(settings))
+        orchestrator = OrchestratorPeer(channel, _budget(settings), Grants(foundation.keys, clock))
         runs = Runs(
             database=database,
             claims=claims,
@@ -293,21 +301,26 @@ async def _foundation(
 ) -> Foundation:
     for folder in (settings.data_dir, settings.keys_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = UserKeys.load_or_create(settings.keys_dir / "users")
+    keys = UserKeys(settings.keys_dir / "users", clock)
     secret = ServerSecret.load_or_create(settings.keys_dir / "context.secret")
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
     await copy_before_migrating(database, settings.backups, clock)
     await database.migrate(MIGRATIONS)
-    feed = Feed(clock, revocations, keys.public)
+    feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)
-    keys.publish(settings.keys_dir / "users.jwks")
+    key_set = settings.keys_dir / "users.jwks"
+    rotation = Rotation(database=database, clock=clock, keys=keys, feed=feed, key_set=key_set)
+    await rotation.rotate()
+    keys.publish(key_set)
+    tasks = await stack.enter_async_context(Tasks())
+    tasks.spawn("rotate the signing keys", rotation.run())
     return Foundation(
         settings=settings,
         clock=clock,
         database=database,
-        tasks=await stack.enter_async_context(Tasks()),
+        tasks=tasks,
         mesh=await open_mesh(database),
         secret=secret,
         keys=keys,
@@ -315,6 +328,7 @@ async def _foundation(
         feed=feed,
         pages=PageTokens(secret.key("page tokens")),
         room=_room_identity(settings.keys_dir, clock),
+        certificates=certificates.read(settings.tls_dir, ROOM),
         health=Health(access.SERVICES),
         restart=restart,
     )
@@ -330,7 +344,8 @@ async def _identity(
         foundation.database,
         foundation.feed,
     )
-    passwords = await stack.enter_async_context(Passwords(threads=settings.hashing_threads))
+    cost = Cost(memory_kib=settings.hashing_memory_kib, passes=settings.hashing_passes)
+    passwords = await stack.enter_async_context(Passwords(cost, threads=settings.hashing_threads))
     access_tokens = AccessTokens(foundation.keys, clock)
     sign_ins = SignIns(database, clock, access_tokens, feed, foundation.secret.key("refresh tokens"))
     guard = _guard(foundation, passwords)
@@ -405,6 +420,7 @@ async def _public(
         health=foundation.health,
         descriptors=DESCRIPTORS.read_bytes(),
         with_reflection=foundation.settings.with_reflection,
+        certificates=foundation.certificates,
         drain=drain,
     ) as server:
         yield server

@@ -14,9 +14,11 @@ from assistant.agent.v1 import agent_pb2
 from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
+from chassis.tasks import Tasks
 from context_svc import archive
 from context_svc.archive import Manifest
 from context_svc.errors import ArchiveInvalid, PeerUnavailable
+from context_svc.grants import Grants, Work
 from context_svc.runs import Frame, Material
 from context_svc.wire import turn as wire
 from context_svc.wire.times import timestamp
@@ -30,9 +32,10 @@ CHECK_TIMEOUT = 2.0  # seconds
 class OrchestratorPeer:
     """orchestrator_svc, where turns run."""
 
-    def __init__(self, channel: grpc.aio.Channel, budget: Budget) -> None:
+    def __init__(self, channel: grpc.aio.Channel, budget: Budget, grants: Grants) -> None:
         self._stub = turn_pb2_grpc.TurnServiceStub(channel)
         self._budget = budget
+        self._grants = grants
 
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
@@ -40,7 +43,7 @@ class OrchestratorPeer:
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
             try:
                 async with asyncio.timeout(CONNECT):
-                    await stream.write(wire.start(material, self._budget))
+                    await stream.write(wire.start(material, self._budget, self._leave(material)))
                     await stream.wait_for_connection()
             except TimeoutError as error:
                 raise PeerUnavailable("orchestrator_svc does not answer") from error
@@ -48,7 +51,29 @@ class OrchestratorPeer:
                 raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
             except asyncio.InvalidStateError as error:
                 raise PeerUnavailable("orchestrator_svc refused the turn") from error
-            yield OrchestratorTurn(stream)
+            turn = OrchestratorTurn(stream)
+            async with Tasks() as tasks:
+                tasks.spawn("renew grants", self._renew(turn, material))
+                yield turn
+
+    async def _renew(self, turn: OrchestratorTurn, material: Material) -> None:
+        while True:
+            await self._grants.due()
+            await turn.send(turn_pb2.RunTurnRequest(grants=self._leave(material)))
+
+    def _leave(self, material: Material) -> turn_pb2.Grants:
+        claim = material.claim
+
+        def grant(callee: str) -> str:
+            return self._grants.issue(
+                account=claim.account_id,
+                work=Work.TURN,
+                id=claim.turn_id,
+                callee=callee,
+                session=claim.session_id,
+            )
+
+        return turn_pb2.Grants(llm=grant("llm"), media=grant("media"))
 
     async def actions(self, account_id: str) -> list[agent_pb2.Action]:
         """Everything that turns of this account can use, by name. Raises PeerUnavailable."""
@@ -77,6 +102,7 @@ class OrchestratorTurn:
         self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
     ) -> None:
         self._stream = stream
+        self._writing = asyncio.Lock()  # grpc.aio takes one write at a time
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""
@@ -89,8 +115,13 @@ class OrchestratorTurn:
 
     async def cancel(self) -> None:
         """Ask the turn to stop."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be over already
-            await self._stream.write(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+        await self.send(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+
+    async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
+        """Tell the turn something; without effect on one that is over."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with self._writing:
+                await self._stream.write(frame)
 
 
 class MediaVault:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from chassis.auth import Revocations
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
-from context_svc.signing import LIFETIME, PublicKey
+from context_svc.signing import LIFETIME, PublicKey, Renewal
 
 HEARTBEAT = timedelta(seconds=2)
 LONGEST = timedelta(minutes=60)
@@ -52,9 +52,11 @@ class State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What one commit ended."""
+    """What one commit ended, or which keys a look at them changed."""
 
-    sign_ins: tuple[EndedSignIn, ...]
+    sign_ins: tuple[EndedSignIn, ...] = ()
+    keys: tuple[PublicKey, ...] = ()
+    retired_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,11 @@ class Feed:
         self._ended |= {each.sign_in: each for each in news}
         self._tell_own()
         self._send(Change(sign_ins=news))
+
+    def rekeyed(self, keys: Sequence[PublicKey], renewal: Renewal) -> None:
+        """The keys that count are these from now on; `renewal` says what of them is news."""
+        self._keys = tuple(keys)
+        self._send(Change(keys=renewal.changed, retired_keys=renewal.retired))
 
     def drain(self) -> None:
         """End every feed: this process is about to stop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from chassis.auth import RoomIdentity
 from chassis.clock import Clock
@@ -41,9 +42,14 @@ async def safekeeping(
             server_id=mesh.server_id,
             version=program_version(),
             is_private=is_private,
-            renew_keys=lambda: UserKeys.renew(settings.keys_dir / "users"),
+            renew_keys=lambda: _renew(settings.keys_dir / "users", clock),
             restart=restart,
         )
         backups = Backups(database, clock, MediaVault(channel), setting)
         tasks.spawn("keep backups tidy", backups.keep_tidy())
         yield backups
+
+
+def _renew(keys: Path, clock: Clock) -> None:
+    """From the next start on no token of before is good."""
+    UserKeys(keys, clock).renew(now=True)

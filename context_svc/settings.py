@@ -26,6 +26,11 @@ class ContextSettings(Settings):
     keys_dir: Path = Field(
         description="Folder of the keys: this room's, those that sign people's tokens, the rooms it trusts."
     )
+    tls_dir: Path | None = Field(
+        default=None,
+        description="Folder of the certificates between rooms (ca.pem, NAME.pem, NAME.key; `mesh up` makes them);"
+        " needed to serve or to dial at `host:port`.",
+    )
     database: str = Field(
         default="",
         description="Database URL, `sqlite:///path` or `postgresql://…`; empty: `context.db` in DATA_DIR.",
@@ -44,6 +49,15 @@ class ContextSettings(Settings):
         ge=1,
         le=64,
         description="Passwords that are hashed at once; each takes 19 MiB and about 50 ms.",
+    )
+    hashing_memory_kib: int = Field(
+        default=19 * 1024,
+        ge=8,
+        le=4 * 1024 * 1024,
+        description="Memory of one password hash, in KiB. Raised: each password is hashed anew at its next login.",
+    )
+    hashing_passes: int = Field(
+        default=2, ge=1, le=64, description="Passes over that memory; raising it works the same way."
     )
     login_failures: int = Field(
         default=10,

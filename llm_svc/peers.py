@@ -19,7 +19,11 @@ CALLEE = "context"
 VERSION = "0.1.0"
 
 
-_FOR_PEOPLE = (pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN, pb.SIGNING_KEY_PURPOSE_API_TOKEN)
+_KNOWN = (
+    pb.SIGNING_KEY_PURPOSE_ACCESS_TOKEN,
+    pb.SIGNING_KEY_PURPOSE_API_TOKEN,
+    pb.SIGNING_KEY_PURPOSE_GRANT,
+)
 
 
 class RevocationFeed:
@@ -70,9 +74,10 @@ def _keys(part: pb.RevocationState | pb.RevocationChange) -> dict[str, Key]:
             jwk=json.loads(key.jwk_json),
             begin_us=_us(key.not_before_time),
             end_us=_us(key.not_after_time) if key.HasField("not_after_time") else FOREVER,
+            grants=key.purpose == pb.SIGNING_KEY_PURPOSE_GRANT,
         )
         for key in part.signing_keys
-        if key.purpose in _FOR_PEOPLE
+        if key.purpose in _KNOWN
     }
 
 

@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis import engines
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis import certificates, engines
+from chassis.auth import Authenticator, Revocations, RoomIdentity, grant_verifier, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.dial import open_channel
@@ -55,6 +55,7 @@ async def app(settings: Settings, *, clock: Clock | None = None) -> AsyncIterato
             boundary=Boundary(policies=POLICIES, authenticator=authenticator, domain=DOMAIN, clock=clock),
             health=health,
             descriptors=DESCRIPTORS.read_bytes(),
+            certificates=certificates.read(settings.tls_dir, ROOM),
         )
         yield await stack.enter_async_context(running)
 
@@ -92,19 +93,25 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
 
 async def _identity(settings: Settings, clock: Clock, health: Health, stack: AsyncExitStack) -> Authenticator:
     """Who calls: rooms by the keys of the mesh, people by the keys that the feed names."""
-    keys, revocations = KeySet(), Revocations(clock)
+    keys, grants, revocations = KeySet(), KeySet(), Revocations(clock)
     key = load_or_create_key(settings.keys_dir / f"{ROOM}.key")
     identity = RoomIdentity(ROOM, Signer(key, room_issuer(ROOM), room_issuer(ROOM)), clock)
     channel = await stack.enter_async_context(
-        open_channel(settings.context, identity=identity, callee=peers.CALLEE)
+        open_channel(
+            settings.context,
+            identity=identity,
+            callee=peers.CALLEE,
+            certificates=certificates.read(settings.tls_dir, ROOM),
+        )
     )
-    feed, trust = peers.RevocationFeed(channel), Trust(keys, revocations, clock)
+    feed, trust = peers.RevocationFeed(channel), Trust(keys, revocations, clock, grants=grants)
     tasks = await stack.enter_async_context(Tasks())
     following = follow(feed.open, trust, clock, lambda heard: health.set(FEED, heard))
     tasks.spawn("follow the revocation feed", following)
     users = Verifier(keys, _USER_ISSUER, _USER_AUDIENCE, USER_TOKEN, clock)
     rooms = Verifier(_rooms(settings.keys_dir), None, ROOM, ROOM_TOKEN, clock, session=False)
-    return Authenticator(users, rooms, revocations, clock)
+    leave = grant_verifier(grants, _USER_ISSUER, ROOM, clock)
+    return Authenticator(users, rooms, revocations, clock, grants=leave)
 
 
 def _rooms(folder: Path) -> KeySet:

@@ -109,4 +109,4 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
 
 
 def _account() -> str:
-    return call.current().user().account
+    return call.current().account()

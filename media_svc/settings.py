@@ -23,6 +23,11 @@ class Settings(_Settings):
     keys_dir: Path = Field(
         description="Folder of the rooms' keys: media.key, and rooms.jwks with all public."
     )
+    tls_dir: Path | None = Field(
+        default=None,
+        description="Folder of the certificates between rooms (ca.pem, NAME.pem, NAME.key; `mesh up` makes them);"
+        " needed to serve or to dial at `host:port`.",
+    )
     data_dir: Path = Field(description="Folder of the mesh; media.db and media/ are made below it.")
     database: SecretStr = Field(
         default=SecretStr(""),

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, backup, library, users
+from mesh import account, backup, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -126,6 +126,17 @@ async def _perform(work: Awaitable[int]) -> int:
     return await work
 
 
+def _secret(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    places = places_of(settings)
+    match told.action:
+        case "set":
+            return secret.put(places, told.name, console)
+        case "remove":
+            return secret.remove(places, told.name, console)
+        case _:
+            return secret.names(places, console)
+
+
 COMMANDS: Mapping[str, Command] = {
     "up": _up,
     "chat": _chat,
@@ -137,6 +148,7 @@ COMMANDS: Mapping[str, Command] = {
     "token": _token,
     "user": _user,
     "account": _account,
+    "secret": _secret,
     "backup": _backup,
     "restore": _restore,
 }
@@ -165,11 +177,20 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
     _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
+    _secrets(commands.add_parser("secret", help="keys of providers, kept encrypted"))
     keeping = commands.add_parser("backup", help="write the whole mesh into one file, while it serves")
     keeping.add_argument("--to", metavar="DIR", type=Path, help="folder, outside of the data folder")
     restoring = commands.add_parser("restore", help="put a backup in the place of the present state")
     restoring.add_argument("file", metavar="FILE", type=Path, help="what `mesh backup` wrote")
     return parser
+
+
+def _secrets(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    setting = actions.add_parser("set", help="keep a secret; its value is asked for, or read from a pipe")
+    setting.add_argument("name", help="the setting it fills, such as LLM_OPENAI_KEY")
+    actions.add_parser("list", help="list the names")
+    actions.add_parser("remove", help="take one away").add_argument("name", help="its name")
 
 
 def _local(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ MeshError
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
 ├── UserUnknown          no account has this id or address
+├── SecretUnfit          a secret has no usable name or value, or there is none of that name
 └── ValueUnusable        a word on the command line cannot be used
 """
 
@@ -92,6 +93,10 @@ class SignInNeeded(MeshError):
 
 class UserUnknown(MeshError):
     """No account has this id or address."""
+
+
+class SecretUnfit(MeshError):
+    """A secret's name or value cannot be kept, or there is no such secret."""
 
 
 class ValueUnusable(MeshError):

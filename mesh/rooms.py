@@ -134,6 +134,7 @@ def _own(places: Places, name: str, log_format: str) -> dict[str, str]:
         "LISTEN": f"unix:{socket(places, name)}",
         "DATA_DIR": str(places.data),
         "KEYS_DIR": str(places.keys),
+        "TLS_DIR": str(places.keys / "tls"),
         "LOG_FORMAT": log_format,
     }
     if name == "orchestrator":

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.settings import environment
-from mesh import edge, keys, ports, record
+from mesh import authority, edge, keys, ports, record
 from mesh.errors import CallFailed, NotEnoughRoom
 from mesh.keeper import OWN, Patience
 from mesh.logs import Both, Files, Screen
@@ -46,6 +46,7 @@ def up(settings: MeshSettings, console: Console) -> None:
     with record.owned(where):
         ports.require_free(settings.bind, settings.port)
         keys.ensure(where.keys)
+        authority.ensure(where.keys / "tls")
         front = _front(settings, where)  # before the model: what is missing is told before the long wait
         model = get_model(settings, where, console)
         if settings.reference and not model.scripted:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from chassis import certificates
 from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
@@ -44,8 +45,15 @@ async def app(
         if catalogue is None:
             catalogue = await stack.enter_async_context(toolbox(settings))
         identity = _identity(settings.keys_dir, clock)
+        own = certificates.read(settings.tls_dir, ROOM)
         channel = await stack.enter_async_context(
-            open_channel(settings.llm, identity=identity, callee="llm", max_message=INTERNAL_MESSAGE)
+            open_channel(
+                settings.llm,
+                identity=identity,
+                callee="llm",
+                max_message=INTERNAL_MESSAGE,
+                certificates=own,
+            )
         )
         models = LlmModels(channel, clock)
         tasks = await stack.enter_async_context(Tasks())
@@ -64,6 +72,7 @@ async def app(
             ),
             health=Health((SERVICE,)),
             max_message=INTERNAL_MESSAGE,
+            certificates=own,
         )
         yield await stack.enter_async_context(running)
 

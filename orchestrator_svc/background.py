@@ -46,7 +46,9 @@ def _persons_words(material: Material, request: str) -> Message:
         if isinstance(part.content, Text) and part.trust is Trust.PERSON
     ]
     said_ = "\n".join(texts)[-_PERSONS_WORDS:]
-    return Message(role=Role.USER, parts=(said(f"{request}\n\n{said_}"),), placement=demanded(material))
+    return Message(
+        role=Role.USER, parts=(said(f"What I said:\n{said_}\n\n{request}"),), placement=demanded(material)
+    )
 
 
 def _words(material: Material, role: Role) -> str:

@@ -220,4 +220,5 @@ class Order:
     without_actions: bool = False
     use_response_cache: bool = False
     resumption: Resumption | None = None
-    grant: str = ""
+    grant: str = ""  # leave to act for the person in llm_svc
+    media_grant: str = ""  # and in media_svc

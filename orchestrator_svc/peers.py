@@ -11,6 +11,7 @@ import grpc
 
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
+from chassis.auth import GRANT
 from chassis.clock import Clock
 from chassis.dial import streaming
 from chassis.errors import DeadlineExceeded
@@ -21,7 +22,6 @@ from orchestrator_svc.generation import ModelFrame
 from orchestrator_svc.material import ModelFacts, Order
 from orchestrator_svc.wire import generation as wire
 
-GRANT = "x-assistant-grant"  # metadata key of the leave to act for a person
 _FRESH_SECONDS = 30.0
 _PAGE = 200
 _CONNECT_SECONDS = 10.0  # long enough for a room that is being restarted

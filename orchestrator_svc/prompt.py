@@ -26,7 +26,7 @@ _BACKGROUND = {
 _REQUESTS = {
     Purpose.TITLE: "Write a title for the conversation that begins with these words:",
     Purpose.SUMMARY: "Summarise this conversation now.",
-    Purpose.MEMORY: "Copy what is lasting about me from what I said:",
+    Purpose.MEMORY: "Answer nothing of it. Copy only the statements that are lasting facts about me, or answer NONE.",
 }
 
 

@@ -62,9 +62,10 @@ FROZEN_SECONDS = 3 * PROGRESS_SECONDS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewGrant:
-    """A fresh grant to act for the person, in place of the old one."""
+    """Fresh grants to act for the person, in place of the old ones: for llm_svc, and for media_svc."""
 
     grant: str
+    media_grant: str = ""
 
 
 Command: TypeAlias = Input | NewGrant
@@ -189,7 +190,7 @@ class Run:
     async def _listen(self, commands: AsyncIterator[Command]) -> None:
         async for told in commands:
             if isinstance(told, NewGrant):
-                self._order = replace(self._order, grant=told.grant)
+                self._order = replace(self._order, grant=told.grant, media_grant=told.media_grant)
             elif isinstance(told, HostAnswered):
                 self._end_action(told.call_id)
                 self._tell(told)

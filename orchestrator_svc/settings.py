@@ -26,6 +26,11 @@ class Settings(_Settings):
     keys_dir: Path = Field(
         description="Folder of the rooms' keys: orchestrator.key, and rooms.jwks with the public ones."
     )
+    tls_dir: Path | None = Field(
+        default=None,
+        description="Folder of the certificates between rooms (ca.pem, NAME.pem, NAME.key; `mesh up` makes them);"
+        " needed to serve or to dial at `host:port`.",
+    )
     log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines.")
     warm_up: bool = Field(
         default=True, description="Let a local default model read the standing prompt before the first turn."

@@ -257,6 +257,9 @@ def feed_frame(frame: Frame, *, sequence: int, sent_us: int) -> pb.WatchRevocati
             answer.state.SetInParent()
         case Change():
             answer.change.revoked_sign_ins.extend(_revoked(each) for each in frame.sign_ins)
+            answer.change.signing_keys.extend(_signing_key(key) for key in frame.keys)
+            answer.change.retired_key_ids.extend(frame.retired_keys)
+            answer.change.SetInParent()
         case Heartbeat():
             answer.heartbeat.SetInParent()
         case Closed(reason):
@@ -316,6 +319,7 @@ def _signing_key(key: PublicKey) -> pb.SigningKey:
         purpose=pb.SigningKeyPurpose.ValueType(int(key.purpose)),
         jwk_json=json.dumps(dict(key.jwk)),
         not_before_time=timestamp(key.create_us),
+        not_after_time=None if key.end_us is None else timestamp(key.end_us),
     )
 
 

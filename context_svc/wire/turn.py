@@ -33,7 +33,7 @@ class Budget:
     time: timedelta
 
 
-def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
+def start(material: Material, budget: Budget, grants: turn_pb2.Grants) -> turn_pb2.RunTurnRequest:
     """The frame that opens a turn."""
     claim = material.claim
     options = chat_pb2.TurnOptions.FromString(claim.options)
@@ -53,6 +53,7 @@ def start(material: Material, budget: Budget) -> turn_pb2.RunTurnRequest:
             options=options,
             models=known.models(layers),
             budget=_budget(budget),
+            grants=grants,
         )
     )
 

@@ -76,7 +76,7 @@ def frame(message: pb.RunTurnRequest) -> Order | Command:
         case "yield":
             return YieldRequested()
         case "grants":
-            return NewGrant(grant=message.grants.llm)
+            return NewGrant(grant=message.grants.llm, media_grant=message.grants.media)
         case _:
             raise FrameUnexpected("an empty frame")
 
@@ -104,6 +104,7 @@ def order(start: pb.StartTurn) -> Order:
         use_response_cache=options.use_response_cache,
         resumption=resumption(start.resumption) if start.HasField("resumption") else None,
         grant=start.grants.llm,
+        media_grant=start.grants.media,
     )
 
 

@@ -233,6 +233,7 @@ async def test_an_operators_method_is_refused_over_the_network(echo: Echo, socke
     addresses = [f"unix:{socket_dir}/o.sock", f"127.0.0.1:{port}"]
     async with serving(
         addresses=addresses,
+        bare_tcp=True,
         services=[echo.register],
         service_names=[],
         boundary=bound,

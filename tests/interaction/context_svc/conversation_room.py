@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 
 import grpc
 
@@ -27,6 +30,7 @@ from context_svc.claims import Claims, one_after_another
 from context_svc.context_items import ContextItems
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
+from context_svc.grants import Grants
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
@@ -43,6 +47,7 @@ from context_svc.schema import MIGRATIONS
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
+from context_svc.signing import UserKeys
 from context_svc.titles import Titles, schedule_title
 from context_svc.turns import Turns
 from context_svc.wire.chat import ChatCodec, words
@@ -69,6 +74,7 @@ class Stage:
 
     start: turn_pb2.StartTurn
     cancelled: asyncio.Event
+    renewed: asyncio.Queue[turn_pb2.Grants]
 
     def event(self, **event: object) -> turn_pb2.RunTurnResponse:
         return Turn(event=chat_pb2.ChatEvent(turn_id=self.start.turn_id, **event))  # type: ignore[arg-type]
@@ -125,12 +131,14 @@ class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
     ) -> AsyncIterator[turn_pb2.RunTurnResponse]:
         first = await anext(request_iterator)
         self.starts.append(first.start)
-        stage = Stage(start=first.start, cancelled=asyncio.Event())
+        stage = Stage(start=first.start, cancelled=asyncio.Event(), renewed=asyncio.Queue())
 
         async def hear() -> None:
             async for request in request_iterator:
                 if request.WhichOneof("frame") == "cancel":
                     stage.cancelled.set()
+                if request.WhichOneof("frame") == "grants":
+                    stage.renewed.put_nowait(request.grants)
 
         hearing = asyncio.create_task(hear())
         try:
@@ -220,7 +228,7 @@ async def room(
         afterwards = one_after_another(schedule_title, schedule_learning, schedule_memories)
         claims = Claims(journal, owner or ids.uuid(), afterwards)
         readers = Readers(database, clock, "epoch-1")
-        peer = OrchestratorPeer(turns_channel, BUDGET)
+        peer = OrchestratorPeer(turns_channel, BUDGET, Grants(grant_keys(), clock))
         runs = Runs(
             database=database,
             claims=claims,
@@ -311,6 +319,13 @@ async def room(
                 preferences=preferences,
                 jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
             )
+
+
+@cache
+def grant_keys() -> UserKeys:
+    """Keys of this process alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        return UserKeys.load_or_create(Path(folder))
 
 
 def caller() -> User:

@@ -53,12 +53,14 @@ async def test_the_first_frame_has_the_keys_that_sign_tokens(room: Room) -> None
     assert [key.purpose for key in first.state.signing_keys] == [
         identity_pb2.SIGNING_KEY_PURPOSE_ACCESS_TOKEN,
         identity_pb2.SIGNING_KEY_PURPOSE_API_TOKEN,
+        identity_pb2.SIGNING_KEY_PURPOSE_GRANT,
     ]
     jwks = await room.identity.GetJwks(identity_pb2.GetJwksRequest())
     assert jwks.content_type == "application/jwk-set+json"
     assert jwks.data == (room.folder / "keys" / "users.jwks").read_bytes()
     assert first.state.signing_keys[0].jwk_json.encode().replace(b" ", b"") in jwks.data
     assert b'"d"' not in jwks.data
+    assert first.state.signing_keys[2].key_id.encode() not in jwks.data
     assert person.answer.tokens.access_token
 
 

@@ -11,7 +11,7 @@ import grpc
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
 from assistant.message.v1 import message_pb2
-from chassis.call import RoomCaller
+from chassis.call import Grant, RoomCaller
 from chassis.testing import Everyone, socket_directory
 from llm_svc.app import app
 from llm_svc.settings import Settings
@@ -31,7 +31,8 @@ async def room(tmp_path: Path, **settings: object) -> AsyncIterator[rpc.Generati
                 **settings,
             }
         )
-        caller = Everyone(RoomCaller(name="orchestrator"))
+        turn = Grant(account="anna", kind="turn", work="")
+        caller = Everyone(RoomCaller(name="orchestrator", grant=turn))
         async with (
             app(given, authenticator=caller),
             grpc.aio.insecure_channel(f"unix:{folder}/llm.sock") as channel,

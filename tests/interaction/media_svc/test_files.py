@@ -119,7 +119,8 @@ async def test_what_is_not_served_yet_says_so_after_the_door(ada: Person, room: 
 async def test_a_room_is_no_person(room: Starter) -> None:
     orchestrator = await room.room("orchestrator")
     refused = await failure(orchestrator.GetMedia(pb.GetMediaRequest(media_id="x")))
-    assert refused.reason == "TOKEN_INVALID"
+    assert refused.reason == "GRANT_INVALID"
+    assert (await failure(orchestrator.ListMedia(pb.ListMediaRequest()))).reason == "TOKEN_INVALID"
 
 
 async def test_an_ended_sign_in_is_refused_and_others_go_on(room: Starter, mesh: Mesh) -> None:

@@ -1,7 +1,9 @@
 """`mesh user` and `mesh account` against a real context_svc: its operator's socket and its public one."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from rich.console import Console
@@ -22,13 +24,35 @@ __all__ = ["start"]
 async def room(start: Start, where: Places, unused_tcp_port: int) -> AsyncIterator[Room]:
     """A mesh whose public door is context_svc itself."""
     operator = f"unix:{operator_socket(where)}"
-    async with start(listen=f"127.0.0.1:{unused_tcp_port}", operator_listen=operator) as running:
+    async with start(operator_listen=operator) as running, forwarded(unused_tcp_port, running.address):
         with record.owned(where):
             told = record.Record(
                 pid=1, run=str(where.run), bind="127.0.0.1", port=unused_tcp_port, model="none", rooms={}
             )
             record.write(where, told)
             yield running
+
+
+@asynccontextmanager
+async def forwarded(port: int, address: str) -> AsyncIterator[None]:
+    """A TCP port before a unix socket: rooms themselves serve on no port without certificates."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async with await asyncio.start_server(join, "127.0.0.1", port):
+        yield
 
 
 async def said(command: Callable[[Console], Awaitable[int]]) -> str:

@@ -13,7 +13,7 @@ from chassis.keys import KeyRefused
 from chassis.testing import FakeClock
 from chassis.tokens import USER_TOKEN, Verifier
 from context_svc.secret import ServerSecret
-from context_svc.signing import AUDIENCE, ISSUER, LIFETIME, AccessTokens, UserKeys
+from context_svc.signing import AUDIENCE, ISSUER, LEAD, LIFETIME, AccessTokens, UserKeys
 
 
 def verifier(keys: UserKeys, clock: FakeClock) -> Verifier:
@@ -23,13 +23,15 @@ def verifier(keys: UserKeys, clock: FakeClock) -> Verifier:
 @pytest.mark.requirement("ID-3")
 def test_a_new_key_signs_and_the_old_one_is_still_trusted(tmp_path: Path) -> None:
     clock = FakeClock()
-    old = UserKeys.load_or_create(tmp_path)
+    old = UserKeys.load_or_create(tmp_path, clock)
     token = AccessTokens(old, clock).issue(account="a", sign_in="s", generation=3)
-    UserKeys.load_or_create(tmp_path / "other")
+    UserKeys.load_or_create(tmp_path / "other", clock)
     (made,) = (tmp_path / "other").glob("*.key")
     made.rename(tmp_path / made.name)
-    both = UserKeys.load_or_create(tmp_path)
+    both = UserKeys.load_or_create(tmp_path, clock)
+    clock.jump(LEAD)
     assert both.signer.key_id == made.stem
+    clock.jump(-LEAD)
     assert len(json.loads(both.jwks())["keys"]) == 3  # two, and that of API tokens
     claims = verifier(both, clock).verify(token.text)
     assert (claims.subject, claims.session, claims.all["gen"]) == ("a", "s", 3)

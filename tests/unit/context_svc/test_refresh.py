@@ -107,6 +107,14 @@ TestSchedules = pytest.mark.requirement("ID-4")(Schedules.TestCase)
 TestSchedules.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
 
 
+class ManySchedules(Schedules):
+    """The same, a thousand times."""
+
+
+TestManySchedules = pytest.mark.slow(pytest.mark.requirement("ID-4")(ManySchedules.TestCase))
+TestManySchedules.settings = settings(max_examples=1_000, stateful_step_count=10, deadline=None)
+
+
 @pytest.mark.requirement("ID-4")
 def test_a_child_cannot_be_made_without_the_servers_key() -> None:
     assert refresh.derive(KEY, "t0") == refresh.derive(KEY, "t0")

@@ -74,7 +74,9 @@ class GenerationServiceServicer:
         model at once. Every step ends with `step_finished` or `step_failed`; after a step that asked for
         nothing, or failed, the server ends the stream. Internal: called by orchestrator_svc and media_svc.
         Fails with UNKNOWN_MODEL, PARAMETER_UNSUPPORTED, PLACEMENT_REFUSED, COST_LIMIT and CONTEXT_TOO_LONG
-        before anything is asked of a provider.
+        before anything is asked of a provider, and with GRANT_INVALID when it names a turn, session or account
+        that the grant of the call does not. Without a grant: media_svc, for nobody and at a stated cost; and
+        orchestrator_svc for a local model's first token behind what every conversation begins with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +92,7 @@ class GenerationServiceServicer:
 
     def CountTokens(self, request, context):
         """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-        UNKNOWN_MODEL and MODEL_LOADING.
+        UNKNOWN_MODEL, PLACEMENT_REFUSED and MODEL_LOADING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

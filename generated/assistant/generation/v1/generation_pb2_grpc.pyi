@@ -23,7 +23,9 @@ class GenerationServiceStub:
     model at once. Every step ends with `step_finished` or `step_failed`; after a step that asked for
     nothing, or failed, the server ends the stream. Internal: called by orchestrator_svc and media_svc.
     Fails with UNKNOWN_MODEL, PARAMETER_UNSUPPORTED, PLACEMENT_REFUSED, COST_LIMIT and CONTEXT_TOO_LONG
-    before anything is asked of a provider.
+    before anything is asked of a provider, and with GRANT_INVALID when it names a turn, session or account
+    that the grant of the call does not. Without a grant: media_svc, for nobody and at a stated cost; and
+    orchestrator_svc for a local model's first token behind what every conversation begins with.
     """
     BatchGenerate: _aio.UnaryUnaryMultiCallable[_generation_pb2.BatchGenerateRequest, _generation_pb2.BatchGenerateResponse]
     """Runs up to 32 independent one-step requests; each has its own outcome. Internal: called by
@@ -31,7 +33,7 @@ class GenerationServiceStub:
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]
     """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-    UNKNOWN_MODEL and MODEL_LOADING.
+    UNKNOWN_MODEL, PLACEMENT_REFUSED and MODEL_LOADING.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
     """Lists the models of the configured providers, the default one first."""
@@ -53,7 +55,9 @@ class GenerationServiceServicer:
         model at once. Every step ends with `step_finished` or `step_failed`; after a step that asked for
         nothing, or failed, the server ends the stream. Internal: called by orchestrator_svc and media_svc.
         Fails with UNKNOWN_MODEL, PARAMETER_UNSUPPORTED, PLACEMENT_REFUSED, COST_LIMIT and CONTEXT_TOO_LONG
-        before anything is asked of a provider.
+        before anything is asked of a provider, and with GRANT_INVALID when it names a turn, session or account
+        that the grant of the call does not. Without a grant: media_svc, for nobody and at a stated cost; and
+        orchestrator_svc for a local model's first token behind what every conversation begins with.
         """
 
     def BatchGenerate(
@@ -71,7 +75,7 @@ class GenerationServiceServicer:
         context: _aio.ServicerContext[_generation_pb2.CountTokensRequest, _abc.Awaitable[_generation_pb2.CountTokensResponse]],
     ) -> _abc.Awaitable[_generation_pb2.CountTokensResponse]:
         """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-        UNKNOWN_MODEL and MODEL_LOADING.
+        UNKNOWN_MODEL, PLACEMENT_REFUSED and MODEL_LOADING.
         """
 
     def ListModels(
