@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh import keys
+from mesh import authority, keys
 from mesh.places import Places
 from mesh.rooms import Model, Room, python_rooms
 from tests.edge import proxy as edge
@@ -151,6 +151,7 @@ async def machine(*rooms: str, database: str = "", **extra: str) -> AsyncIterato
     places = Places(data=folder / "d", run=folder / "r")
     places.make()
     keys.ensure(places.keys)
+    authority.ensure(places.keys / "tls")
     here = Machine(places=places, database=database, extra=extra)
     try:
         for name in rooms:
