@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chassis.database import Statement, Unit
 from context_svc import session_rows
-from context_svc.retention import delete_through, relabel
+from context_svc.clearing import relabel, remove
 
 FILE = "erasures.jsonl"
 KEPT_US = 8 * 86_400_000_000  # longer than any backup
@@ -95,7 +95,7 @@ def _apply_log(erasure: Erasure) -> Unit[bool]:
         return False
     session = session_rows.from_row(rows[0])
     through = min(erasure.through, session.last_sequence)
-    yield from delete_through(session.id, through)
+    yield from remove(session.id, through)
     yield from relabel(session, through)
     return True
 

@@ -205,6 +205,38 @@ class TurnOver(ServiceError):
     message = "This turn is over."
 
 
+class TurnNotWaiting(ServiceError):
+    """The turn does not wait for this answer: it was answered, superseded, or its time is over."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "TURN_NOT_WAITING"
+    message = "This turn does not wait for that answer."
+
+
+class ApprovalMismatch(ServiceError):
+    """The approval does not name the arguments that were asked about."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "APPROVAL_MISMATCH"
+    message = "The approval does not name the arguments that were asked about."
+
+
+class ActionNotFound(ServiceError):
+    """There is no such action for this person."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "ACTION_NOT_FOUND"
+    message = "No such action."
+
+
+class ArgumentsInvalid(ServiceError):
+    """The arguments do not fit the action's schema; `violations` say where."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARGUMENTS_INVALID"
+    message = "The arguments do not fit the action."
+
+
 class MessageNotFound(ServiceError):
     """The message id is unknown or belongs to someone else."""
 

@@ -40,10 +40,11 @@ class OrchestratorPeer:
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
         """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
+        request = wire.start(material, self._budget, self._leave(material))
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
             try:
                 async with asyncio.timeout(CONNECT):
-                    await stream.write(wire.start(material, self._budget, self._leave(material)))
+                    await stream.write(request)
                     await stream.wait_for_connection()
             except TimeoutError as error:
                 raise PeerUnavailable("orchestrator_svc does not answer") from error
@@ -51,7 +52,7 @@ class OrchestratorPeer:
                 raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
             except asyncio.InvalidStateError as error:
                 raise PeerUnavailable("orchestrator_svc refused the turn") from error
-            turn = OrchestratorTurn(stream)
+            turn = OrchestratorTurn(stream, wire.context_keys(request))
             async with Tasks() as tasks:
                 tasks.spawn("renew grants", self._renew(turn, material))
                 yield turn
@@ -99,10 +100,13 @@ class OrchestratorTurn:
     """One turn that runs there."""
 
     def __init__(
-        self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
+        self,
+        stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse],
+        context_keys: tuple[str, ...],
     ) -> None:
         self._stream = stream
         self._writing = asyncio.Lock()  # grpc.aio takes one write at a time
+        self.context_keys = context_keys
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""
@@ -116,6 +120,11 @@ class OrchestratorTurn:
     async def cancel(self) -> None:
         """Ask the turn to stop."""
         await self.send(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
+
+    async def effect_recorded(self, call_id: str) -> None:
+        """Let an action with effects run."""
+        recorded = turn_pb2.EffectRecorded(call_id=call_id)
+        await self.send(turn_pb2.RunTurnRequest(effect_recorded=recorded))
 
     async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
         """Tell the turn something; without effect on one that is over."""

@@ -2,7 +2,8 @@
 
 A reader registers, reads its log to the end, then follows what is published. What does not fit into its outbox is
 dropped, and the reader reads the log again from its cursor: a slow reader costs a bounded amount of memory and nobody
-else's time. A gap can therefore never be seen, only a delay.
+else's time. A gap can therefore never be seen, only a delay. One that takes nothing at all for 30 seconds is detached:
+what waits for it is dropped, and should it read again, it is told where to resume.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from chassis import telemetry
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError
 from chassis.hints import Touched
+from chassis.tasks import Tasks
 from context_svc.errors import CursorAhead, SessionNotFound, TooManyStreams
 from context_svc.journal import Entry
 from context_svc.snapshots import Cursor, Snapshot, read_on
 
+log = telemetry.logger(__name__)
+
 OUTBOX_EVENTS = 256
 OUTBOX_BYTES = 256 * 1024
-PAGE = 200
-HEARTBEAT = 15.0  # seconds
+PAGE = 200  # events that are read at once
+PAGE_BYTES = 128 * 1024  # of them: all that a stalled reader holds beside its outbox
+HEARTBEAT = 15.0  # seconds of silence
+STALLED = 30.0  # seconds in which a client took nothing
+ROUND = 1.0  # seconds between two looks at all readers
 RECENT_US = 60_000_000  # how far back a hint makes us look: more than clocks differ and a commit takes
 LIFETIME = 3600.0  # seconds, give or take a tenth
 
@@ -99,6 +107,10 @@ class Reader:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._closed: CloseReason | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._spoke = clock.monotonic()
+        self._handing_since: float | None = None  # a frame is on its way to the client
+        self._beat_due = False
 
     def follow(
         self, session_id: str, sequence: int, *, to_the_end: bool = True, foreign: Cursor | None = None
@@ -167,8 +179,39 @@ class Reader:
         self._closed = reason
         self._wake.set()
 
+    def look(self, now: float) -> bool:
+        """Speak when the stream was silent for long; whether it is stalled: its client takes nothing.
+
+        One that stays so for as long again is cut off: not even its end can be told.
+        """
+        if self._handing_since is None:
+            if now - self._spoke >= HEARTBEAT:
+                self._beat_due = True
+                self._wake.set()
+            return False
+        waited = now - self._handing_since
+        if waited >= 2 * STALLED and self._task is not None:
+            self._task.cancel()
+        return waited >= STALLED and self._closed is not CloseReason.SLOW
+
+    def detach(self) -> None:
+        """Drop all that waits for a stalled client; should it read again, it is told where to resume."""
+        self._outbox = deque()
+        self._bytes = 0
+        self._behind.clear()
+        self._foreign.clear()
+        self.close(CloseReason.SLOW)
+
     async def frames(self) -> AsyncIterator[Frame]:
         """Everything this reader is to get, to the end of the stream. Opens with a Beat."""
+        self._task = asyncio.current_task()
+        async for frame in self._frames():
+            self._handing_since = self._clock.monotonic()
+            yield frame
+            self._handing_since = None
+            self._spoke = self._clock.monotonic()
+
+    async def _frames(self) -> AsyncIterator[Frame]:
         yield self._beat()
         while True:
             while self._behind:
@@ -189,16 +232,22 @@ class Reader:
             asked = self._foreign.pop(session_id, None) or next(self._cursors([session_id]))
             self._behind[session_id] = False
             page = await self._database.read(
-                lambda asked=asked: read_on(self.account_id, asked, self._log_epoch, PAGE)  # type: ignore[misc]
+                lambda asked=asked: read_on(  # type: ignore[misc]
+                    self.account_id, asked, self._log_epoch, PAGE, PAGE_BYTES
+                )
             )
             if isinstance(page, Snapshot):
                 if self._jumps(page):
                     yield page
                 continue
             for entry in page:
+                if self._closed is CloseReason.SLOW:
+                    break
                 if self._advances(entry):
                     yield entry
-            if len(page) == PAGE and session_id in self._positions:
+            if self._closed is CloseReason.SLOW:
+                break
+            if page and session_id in self._positions:  # it may have been cut anywhere
                 self._behind[session_id] = True
         self._behind.pop(session_id, None)
 
@@ -242,12 +291,11 @@ class Reader:
         self._wake.clear()
         if self._behind or self._outbox or self._closed is not None:
             return True
-        try:
-            async with asyncio.timeout(HEARTBEAT):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
-        return True
+        if not self._beat_due:
+            await self._wake.wait()
+        silent = self._beat_due and not (self._behind or self._outbox or self._closed is not None)
+        self._beat_due = False
+        return not silent
 
     def _beat(self) -> Beat:
         moved, self._moved = self._moved, set()
@@ -271,6 +319,7 @@ class Readers:
         self._of_session: dict[str, set[Reader]] = {}
         self._of_account: dict[str, set[Reader]] = {}
         self._everything: dict[str, set[Reader]] = {}
+        self._somebody = asyncio.Event()
 
     def __len__(self) -> int:
         return sum(len(readers) for readers in self._of_account.values())
@@ -283,6 +332,7 @@ class Readers:
             raise TooManyStreams(quota="streams of an account")
         reader = Reader(user, self._log_epoch, self._database, self._clock)
         mine.add(reader)
+        self._somebody.set()
         if all_sessions:
             self._everything.setdefault(user.account, set()).add(reader)
         lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
@@ -353,6 +403,24 @@ class Readers:
                     self._of_session.setdefault(entry.session_id, set()).add(reader)
                     reader.deliver(entry)
 
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Keep silent streams alive and detach stalled ones while the block lasts."""
+        async with Tasks() as tasks:
+            tasks.spawn("watch the readers", self._watch())
+            yield
+
+    async def _watch(self) -> None:
+        while True:
+            await self._somebody.wait()
+            await self._clock.sleep(ROUND)
+            now = self._clock.monotonic()
+            for reader in [each for readers in self._of_account.values() for each in readers]:
+                if reader.look(now):
+                    log.info("a stalled reader was detached", account=reader.account_id)
+                    self._unlist(reader)
+                    reader.detach()
+
     def close_all(self, reason: CloseReason) -> None:
         """End every stream, as at the end of the process."""
         for readers in list(self._of_account.values()):
@@ -372,9 +440,15 @@ class Readers:
             reader.close(CloseReason.DELETED)
 
     def _forget(self, reader: Reader) -> None:
+        self._unlist(reader)
+        _discard(self._of_account, reader.account_id, reader)
+        if not self._of_account:
+            self._somebody.clear()
+
+    def _unlist(self, reader: Reader) -> None:
+        """Deliver nothing to it any more."""
         for session_id in reader.sessions:
             _discard(self._of_session, session_id, reader)
-        _discard(self._of_account, reader.account_id, reader)
         _discard(self._everything, reader.account_id, reader)
 
 

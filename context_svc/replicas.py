@@ -8,7 +8,7 @@ from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.errors import StoreUnavailable
-from context_svc.meta import log_epoch
+from context_svc.meta import Mesh, log_epoch
 from context_svc.readers import Readers
 from context_svc.revocations import Feed
 
@@ -32,3 +32,13 @@ async def follow_others(
         except StoreUnavailable as error:
             log.warning("the store did not answer", error=error)
         await clock.sleep(BREATH)
+
+
+def restarts(mesh: Mesh, restart: Callable[[], None]) -> Callable[[str], None]:
+    """Begin anew once the log has another epoch than this process began with."""
+
+    def check(epoch: str) -> None:
+        if epoch != mesh.log_epoch:
+            restart()
+
+    return check

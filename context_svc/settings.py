@@ -91,6 +91,14 @@ class ContextSettings(Settings):
         description="Seconds for which a room that was told to stop still serves: until a balancer that asks for its"
         " health sends nobody any more. 5 behind the Envoy of this repository, when there are replicas.",
     )
+    daily_cost_micro_usd: int = Field(
+        default=5_000_000,
+        ge=0,
+        description="Money that one account may spend in a day (UTC), in millionths of a dollar; 0: no limit.",
+    )
+    turn_cost_micro_usd: int = Field(
+        default=500_000, ge=0, description="Money that one turn may cost, in the same unit; 0: no limit."
+    )
     with_reflection: bool = Field(default=True, description="Whether gRPC server reflection is served.")
     log_format: Format = Field(default="text", description="Form of the log lines: `text` or `json`.")
     log_level: str = Field(default="INFO", description="Least level that is logged.")

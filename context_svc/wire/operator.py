@@ -8,7 +8,7 @@ from datetime import timedelta
 from assistant.operator.v1 import operator_pb2 as pb
 from context_svc.backups import Backup, Restored
 from context_svc.status import RoomSeen, Status
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 from context_svc.users import Invite, Page, Revoked, Summary
 from context_svc.wire.times import timestamp
 

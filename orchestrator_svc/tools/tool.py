@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import jsonschema
 import msgspec
 
-from orchestrator_svc.conversation import Source
+from orchestrator_svc.conversation import NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.material import Manner
 from orchestrator_svc.prompt import ToolSpec
@@ -46,10 +46,11 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a tool answers: text or JSON for the model, and where its facts come from."""
+    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next."""
 
     content: str
     sources: tuple[Source, ...] = ()
+    next_actions: tuple[NextAction, ...] = ()
 
 
 class ToolFailure(Exception):
@@ -65,6 +66,19 @@ class ToolFailure(Exception):
         self.retryable = retryable
 
 
+class Question(Exception):
+    """The action needs an answer of the person, and did nothing yet. What they fill in becomes its result.
+
+    `form` is a flat JSON schema (2020-12) of strings, numbers, booleans and choices. An action with effects must
+    not ask: what it needs stands in its arguments.
+    """
+
+    def __init__(self, message: str, form: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.form = form
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """A request in a person's words, and the arguments that serve it."""
@@ -77,7 +91,7 @@ class Example:
 class Tool(Generic[A]):
     """One action. The contract of `perform`, kept by tests/contracts/tool.py:
 
-    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure, nothing else; it
+    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure or Question, nothing else; it
     invents nothing; it ends at once when cancelled and leaves nothing running.
     """
 
@@ -109,7 +123,7 @@ class Tool(Generic[A]):
         return ToolSpec(name=self.name, description=_described(self), schema=self.schema)
 
     async def run(self, arguments: str, setting: Setting) -> Output:
-        """Perform the action with arguments that were checked. Raises ToolFailure."""
+        """Perform the action with arguments that were checked. Raises ToolFailure and Question."""
         if self.missing:
             raise ToolFailure(self.missing, reason=Reason.ACTION_NOT_CONFIGURED)
         try:
