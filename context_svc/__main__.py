@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from chassis import telemetry
 from chassis.serve import main, run_until_signal, stop_soon
-from context_svc.app import ROOM, open_app
+from context_svc.app import open_app
+from context_svc.foundation import ROOM
 from context_svc.settings import ContextSettings
 
 
