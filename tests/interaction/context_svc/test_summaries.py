@@ -186,7 +186,7 @@ async def test_another_branch_is_not_given_the_summary_of_the_first(database: Da
 async def test_a_private_or_sealed_session_is_never_summarised(database: Database, mark: str) -> None:
     async with world(database) as (here, clock, _):
         session = await here.session()
-        await here.database.write(session, lambda: _marked(session, mark))
+        await here.database.write(session, lambda: _marked(session, mark, clock.now_us()))
         await talk(here, session, *(f"say {number}" for number in range(6)))
         await settled(here, clock)
         assert {each.purpose for each in here.orchestrator.starts} == {turn_pb2.TURN_PURPOSE_ANSWER}
@@ -231,8 +231,11 @@ async def test_a_summary_goes_with_the_first_or_last_message_it_was_made_from(
         assert (await summaries(here, session) == []) is bool(gone)
 
 
-def _marked(session: str, mark: str) -> Unit[None]:
-    yield Statement(f"UPDATE session SET {mark} = 1 WHERE id = :id", {"id": session})
+def _marked(session: str, mark: str, now_us: int) -> Unit[None]:
+    """A private session that nobody has used since 1970 would be over."""
+    yield Statement(
+        f"UPDATE session SET {mark} = 1, update_us = :now WHERE id = :id", {"id": session, "now": now_us}
+    )
 
 
 def _without_oldest(session: str, count: int) -> Unit[None]:
