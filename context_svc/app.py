@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from chassis import ids, telemetry
-from chassis.auth import Authenticator
-from chassis.boundary import Boundary
+from chassis import certificates, engines, ids, telemetry
+from chassis.auth import Revocations, RoomIdentity, room_issuer
 from chassis.clock import Clock, SystemClock
 from chassis.dial import open_channel
 from chassis.health import Health
-from chassis.keys import KeySet
-from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
-from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Verifier
-from context_svc import access, indexes, sessions, signing
+from chassis.keys import load_or_create_key
+from chassis.serve import INTERNAL_MESSAGE, Server
+from chassis.tasks import Tasks
+from chassis.tokens import Signer
+from context_svc import access, indexes
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.background_runs import BackgroundRuns
+from context_svc.backups import copy_before_migrating
 from context_svc.books import open_books, upkeep
 from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
 from context_svc.clearing import Clearing
-from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.doors import open_gate, operator_door, public_door
 from context_svc.dossier import open_dossier
 from context_svc.executions import Executions
-from context_svc.foundation import ROOM, Foundation, open_foundation
+from context_svc.foundation import ROOM, Conversation, Foundation
 from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
-from context_svc.leaving import Leaving, leaving
+from context_svc.leaving import leaving
 from context_svc.ledger import Ledger, Purses
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
+from context_svc.meta import open_mesh
+from context_svc.paging import PageTokens
 from context_svc.passwords import Cost, Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.replicas import follow_others, restarts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
+from context_svc.rotation import Rotation
 from context_svc.runs import Runs
+from context_svc.safekeeping import safekeeping
 from context_svc.schedule import Schedule
+from context_svc.schema import MIGRATIONS
+from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
 from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
@@ -63,7 +70,7 @@ from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.settings import ContextSettings
 from context_svc.setup_code import SetupCode
-from context_svc.signing import AccessTokens
+from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
 from context_svc.summaries import Summaries, schedule_summary
@@ -71,7 +78,6 @@ from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
 from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
-from context_svc.usage import Gate, Usage
 from context_svc.users import Users
 from context_svc.waiting import Expiry
 from context_svc.wire.chat import ChatCodec, stored_text, words
@@ -80,29 +86,6 @@ from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget, SummaryMarks
 
 log = telemetry.logger(__name__)
-
-TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
-DOMAIN = "assistant.mesh"
-DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conversation:
-    """The half of the room that owns the log: what sessions need of it, and its services.
-
-    `drain` is awaited when the room is told to stop, before open calls are waited for. `in_band` names the
-    methods whose stream messages its servicer checks itself.
-    """
-
-    journal: sessions.Journal
-    turns: sessions.Turns
-    open_streams: Callable[[], int]
-    leaving: Leaving
-    obey: Obey
-    settle: sessions.Settle
-    services: Sequence[Register] = ()
-    drain: Drain | None = None
-    in_band: frozenset[str] = field(default_factory=frozenset)
 
 
 @asynccontextmanager
@@ -231,6 +214,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 room=foundation.room,
                 certificates=foundation.certificates,
                 grants=grants,
+                books=books,
                 turns=session_log,
                 feed=foundation.feed,
             )
@@ -277,9 +261,15 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
+        foundation.tasks.spawn(
+            "follow other processes",
+            follow_others(
+                database, readers, foundation.feed, clock, restarts(foundation.mesh, foundation.restart)
+            ),
+        )
 
         async def drain() -> None:
-            await schedule.drain(TURNS_GRACE)
+            await asyncio.gather(schedule.drain(settings.drain_seconds), clock.sleep(settings.linger_seconds))
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 
@@ -326,17 +316,55 @@ def _budget(settings: ContextSettings) -> Budget:
 
 @asynccontextmanager
 async def open_app(
-    settings: ContextSettings, *, clock: Clock | None = None
+    settings: ContextSettings, *, clock: Clock | None = None, restart: Callable[[], None] = lambda: None
 ) -> AsyncIterator[tuple[Server, Server]]:
-    """Run the room: its own socket and the operator's.
+    """Run the room: its own socket and the operator's. `restart` is called when another state was put in place.
 
     Raises chassis.keys.KeyRefused, DatabaseInUse, StoreUnavailable, MigrationRefused and, for an address that
     cannot be bound, RuntimeError.
     """
     async with AsyncExitStack() as stack:
-        foundation = await open_foundation(settings, clock or SystemClock(), stack)
+        foundation = await _foundation(settings, clock or SystemClock(), restart, stack)
         talk = await stack.enter_async_context(conversation(foundation))
         yield await _identity(foundation, talk, stack)
+
+
+async def _foundation(
+    settings: ContextSettings, clock: Clock, restart: Callable[[], None], stack: AsyncExitStack
+) -> Foundation:
+    for folder in (settings.data_dir, settings.keys_dir):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = UserKeys(settings.keys_dir / "users", clock)
+    secret = ServerSecret.load_or_create(settings.keys_dir / "context.secret")
+    revocations = Revocations(clock, patience=None)
+    opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
+    database = await stack.enter_async_context(opening)
+    await copy_before_migrating(database, settings.backups, clock)
+    await database.migrate(MIGRATIONS)
+    feed = Feed(clock, revocations, keys.announced)
+    await feed.load(database)
+    key_set = settings.keys_dir / "users.jwks"
+    rotation = Rotation(database=database, clock=clock, keys=keys, feed=feed, key_set=key_set)
+    await rotation.rotate()
+    keys.publish(key_set)
+    tasks = await stack.enter_async_context(Tasks())
+    tasks.spawn("rotate the signing keys", rotation.run())
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        database=database,
+        tasks=tasks,
+        mesh=await open_mesh(database),
+        secret=secret,
+        keys=keys,
+        revocations=revocations,
+        feed=feed,
+        pages=PageTokens(secret.key("page tokens")),
+        room=_room_identity(settings.keys_dir, clock),
+        certificates=certificates.read(settings.tls_dir, ROOM),
+        health=Health(access.SERVICES),
+        restart=restart,
+    )
 
 
 async def _identity(
@@ -359,7 +387,7 @@ async def _identity(
     )
     setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
     await setup_code.prepare()
-    gate = _gate(foundation)
+    gate = open_gate(foundation)
     identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
@@ -387,73 +415,11 @@ async def _identity(
     )
     listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
-    public = await stack.enter_async_context(_public(foundation, gate, talk, services))
+    public = await stack.enter_async_context(public_door(foundation, gate, talk, services))
     users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
-    operator = OperatorServicer(setup_code, board, users, talk.leaving.erasures)
-    return public, await stack.enter_async_context(_operator(foundation, gate, operator))
-
-
-@asynccontextmanager
-async def _public(
-    foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
-) -> AsyncIterator[Server]:
-    async def drain() -> None:
-        if talk.drain is not None:
-            await talk.drain()
-        foundation.feed.drain()  # last: without the feed the other rooms trust no token
-
-    boundary = Boundary(
-        policies=access.PUBLIC,
-        authenticator=gate,
-        domain=DOMAIN,
-        clock=foundation.clock,
-        in_band=talk.in_band,
-    )
-    async with serving(
-        addresses=[foundation.settings.listen],
-        services=services,
-        service_names=access.SERVICES,
-        boundary=boundary,
-        health=foundation.health,
-        descriptors=DESCRIPTORS.read_bytes(),
-        with_reflection=foundation.settings.with_reflection,
-        certificates=foundation.certificates,
-        drain=drain,
-    ) as server:
-        yield server
-
-
-@asynccontextmanager
-async def _operator(foundation: Foundation, gate: Gate, operator: OperatorServicer) -> AsyncIterator[Server]:
-    boundary = Boundary(policies=access.OPERATOR, authenticator=gate, domain=DOMAIN, clock=foundation.clock)
-    async with serving(
-        addresses=[foundation.settings.operator_listen],
-        services=[operator.register],
-        service_names=access.OPERATOR_SERVICES,
-        boundary=boundary,
-        health=Health(access.OPERATOR_SERVICES),
-        socket_mode=0o600,
-    ) as server:
-        yield server
-
-
-def _gate(foundation: Foundation) -> Gate:
-    clock = foundation.clock
-    users = Verifier(
-        foundation.keys.trusted,
-        signing.ISSUER,
-        signing.AUDIENCE,
-        USER_TOKEN,
-        clock,
-        lifetime=signing.LONGEST,
-    )
-    rooms = _rooms(foundation.settings.keys_dir / "rooms.jwks", clock)
-    return Gate(
-        Authenticator(users, rooms, foundation.revocations, clock),
-        users,
-        Usage(foundation.database, clock, foundation.tasks),
-        foundation.keys,
-    )
+    backups = await stack.enter_async_context(safekeeping(foundation))
+    operator = OperatorServicer(setup_code, board, users, talk.leaving.erasures, backups)
+    return public, await stack.enter_async_context(operator_door(foundation, gate, operator))
 
 
 def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
@@ -467,10 +433,10 @@ def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
     )
 
 
-def _rooms(path: Path, clock: Clock) -> Verifier:
-    """Trusts the rooms whose public keys the operator wrote down; none without the file."""
-    keys = json.loads(path.read_bytes())["keys"] if path.exists() else []
-    return Verifier(KeySet(keys), None, ROOM, ROOM_TOKEN, clock, session=False)
+def _room_identity(keys_dir: Path, clock: Clock) -> RoomIdentity:
+    issuer = room_issuer(ROOM)
+    signer = Signer(load_or_create_key(keys_dir / f"{ROOM}.key"), issuer, issuer)
+    return RoomIdentity(ROOM, signer, clock)
 
 
 def _introduction(foundation: Foundation, accounts: Accounts) -> Introduction:

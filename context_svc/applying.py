@@ -28,6 +28,7 @@ from context_svc.imports import AccountImport
 from context_svc.items import Scope
 from context_svc.job_rows import Job
 from context_svc.jobs import Done, Later, Limits, Result
+from context_svc.search import Indexing
 from context_svc.unpacking import ArrivingFile, Bundle, RecordCodec, Unpacked
 
 log = telemetry.logger(__name__)
@@ -96,6 +97,7 @@ class ApplyImport:
         clock: Clock,
         media: MediaImporter,
         codec: Codec,
+        indexing: Indexing,
         *,
         log_epoch: str,
         work: Path,
@@ -103,6 +105,7 @@ class ApplyImport:
         self._database = database
         self._media = media
         self._codec = codec
+        self._indexing = indexing
         self._clock = clock
         self._log_epoch = log_epoch
         self._work = work
@@ -204,7 +207,9 @@ class ApplyImport:
         _count(work, Counter(context_items=added), Counter(context_items=len(items) - added))
 
     def _session(self, work: _Work, bundle: Bundle, names: Names, now_us: int) -> Unit[None]:
-        added = yield from arrivals.add_session(work.account, bundle, names, self._codec, now_us)
+        added = yield from arrivals.add_session(
+            work.account, bundle, names, self._codec, self._indexing, now_us
+        )
         if added is None:
             _count(work, Counter(), arrivals.counts(bundle))
         else:

@@ -14,6 +14,7 @@ from context_svc import item_rows, session_rows, suggestions
 from context_svc.errors import QuotaExceeded
 from context_svc.items import MOST_BYTES, MOST_ITEMS, Filling, Item, Scope
 from context_svc.journal import Kind
+from context_svc.search import Indexing
 from context_svc.sessions import QUOTA
 from context_svc.suggestions import Suggestion
 from context_svc.turn_rows import TurnState
@@ -162,7 +163,7 @@ def add_items(scope: Scope, items: Sequence[Item], now_us: int) -> Unit[int]:
 
 
 def add_session(
-    account: str, bundle: Bundle, names: Names, codec: Renaming, now_us: int
+    account: str, bundle: Bundle, names: Names, codec: Renaming, indexing: Indexing, now_us: int
 ) -> Unit[Counter[str] | None]:
     """Add a session with everything in it; None when it is there already. What was added, by kind."""
     session_id = yield from _place(account, bundle.session.id)
@@ -175,7 +176,8 @@ def add_session(
     turns, events = _turns(account, bundle), list(bundle.events)
     last = max(bundle.session.last_sequence, 0)
     yield from _insert_session(account, session_id, bundle, last)
-    yield from _insert_messages(session_id, bundle.messages, turns, names, codec)
+    for message_id, data in (yield from _insert_messages(session_id, bundle.messages, turns, names, codec)):
+        yield from indexing.store(session_id, message_id, data)
     yield from _insert_events(session_id, events, names, codec)
     for turn in turns:
         ended = turn
@@ -292,12 +294,16 @@ def _insert_messages(
     turns: Sequence[_Turn],
     names: Names,
     codec: Renaming,
-) -> Unit[None]:
+) -> Unit[list[tuple[str, bytes]]]:
+    """Add messages: the id and the stored form of each."""
+    added = []
     answered = {turn.answer_id: turn.message_id for turn in turns}
     depths: dict[str, int] = {}
     for message in messages:
         depths[message.id] = _depth(message.parent_id, depths, answered)
         renamed = names.session_id or any(names.media.get(each, each) != each for each in message.media)
+        data = codec.renamed_message(message.data, names) if renamed else message.data
+        added.append((message.id, data))
         yield Statement(
             "INSERT INTO message (session_id, id, turn_id, parent_id, depth, role, sequence, create_us, data)"
             " VALUES (:session, :id, :turn, :parent, :depth, :role, :sequence, :created, :data)"
@@ -311,9 +317,10 @@ def _insert_messages(
                 "role": message.role,
                 "sequence": message.sequence,
                 "created": message.create_us,
-                "data": codec.renamed_message(message.data, names) if renamed else message.data,
+                "data": data,
             },
         )
+    return added
 
 
 def _depth(parent_id: str, depths: Mapping[str, int], answered: Mapping[str, str]) -> int:

@@ -102,12 +102,14 @@ ESTATE: tuple[Holding, ...] = (
         unexported="a used code's digest, and the address that it was for",
     ),
 )
-"""In the order in which rows go. The row of `account` goes last, by `context_svc.erasures`."""
+"""In the order in which rows go. The row of `account` goes last, by `context_svc.deletions`."""
 
 ACCOUNT = Holding(table="account", owned="id = :account", exported="account")
 
 NOT_PERSONAL = {
-    "erasure": "ids of accounts that are gone: whose tokens are bad, and what a restore has to erase again",
+    "erasure": "ids of what is gone, so that a restore does not bring it back",
+    "backup": "where the backups of the mesh lie",
+    "deletion": "ids of accounts that are gone: whose tokens are bad, and what a restore has to erase again",
     "audit": "append only: ids and shortened networks, never content",
     "audit_head": "the end of the audit log",
     "message_index": "digests under the account's key; its rows leave with those of message_search",

@@ -19,9 +19,9 @@ from chassis.database import Database, Row, Statement, Unit, Value
 from chassis.errors import ServiceError
 from chassis.tasks import Tasks
 from context_svc import api_tokens, audit, commands, consents, item_rows, session_rows, suggestions
+from context_svc.account_archive import ArchiveWriter
 from context_svc.accounts import Account, by_id
 from context_svc.api_tokens import ApiToken
-from context_svc.archive import ArchiveWriter
 from context_svc.audit import Entry, Event
 from context_svc.device_list import Listed
 from context_svc.devices import device_from

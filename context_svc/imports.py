@@ -20,7 +20,7 @@ from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
 from context_svc import job_rows
-from context_svc.erasures import is_ending
+from context_svc.deletions import is_ending
 from context_svc.errors import (
     AccountNotFound,
     IdempotencyKeyReused,

@@ -12,7 +12,8 @@ from chassis.clock import Clock
 from chassis.database import Database
 from chassis.dial import open_channel
 from context_svc.applying import ApplyImport
-from context_svc.erasures import EraseAccount, Erasures, OpenTurns
+from context_svc.books import Books
+from context_svc.deletions import EraseAccount, Erasures, OpenTurns
 from context_svc.exports import Exports
 from context_svc.grants import Grants
 from context_svc.imports import ForgetImport, Imports
@@ -47,6 +48,7 @@ async def leaving(
     room: RoomIdentity,
     certificates: Certificates | None,
     grants: Grants,
+    books: Books,
     turns: OpenTurns,
     feed: Feed,
 ) -> AsyncIterator[Leaving]:
@@ -69,8 +71,22 @@ async def leaving(
             ),
             imports=Imports(database, clock, limit=settings.import_limit),
             kinds=(
-                EraseAccount(database, turns, peer, SetupCode(database, clock, secret.key("set-up code"))),
+                EraseAccount(
+                    database,
+                    turns,
+                    peer,
+                    SetupCode(database, clock, secret.key("set-up code")),
+                    books.index.clean,
+                ),
                 ForgetImport(database, clock),
-                ApplyImport(database, clock, peer, ArchiveRecords(), log_epoch=mesh.log_epoch, work=work),
+                ApplyImport(
+                    database,
+                    clock,
+                    peer,
+                    ArchiveRecords(),
+                    books.indexing,
+                    log_epoch=mesh.log_epoch,
+                    work=work,
+                ),
             ),
         )

@@ -141,6 +141,18 @@ class Feed:
             self._accounts[gone.account] = gone
         self._tell_own()
 
+    async def catch_up(self, database: Database) -> None:
+        """Take up what other processes ended; readers hear of it as of an end of our own."""
+        now_us = self._clock.now_us()
+        since_us = now_us - round(_FORGET.total_seconds() * 1e6)
+        found = await database.read(lambda: _ended_since(since_us))
+        found += await database.read(lambda: _ended_tokens(now_us - _BEHIND_US))
+        gone = await database.read(lambda: _ended_accounts(now_us))
+        self.ended(
+            (each for each in found if each.sign_in not in self._ended),
+            (each for each in gone if each.account not in self._accounts),
+        )
+
     def ended(self, sign_ins: Iterable[EndedSignIn], accounts: Iterable[EndedAccount] = ()) -> None:
         """These sign-ins and accounts have ended, durably."""
         news = Change(sign_ins=tuple(sign_ins), accounts=tuple(accounts))
@@ -253,7 +265,7 @@ def _ended_since(since_us: int) -> Unit[list[EndedSignIn]]:
 
 def _ended_accounts(now_us: int) -> Unit[list[EndedAccount]]:
     rows = yield Statement(
-        "SELECT account_id, create_us, forget_us FROM erasure WHERE forget_us > :now_us ORDER BY create_us",
+        "SELECT account_id, create_us, forget_us FROM deletion WHERE forget_us > :now_us ORDER BY create_us",
         {"now_us": now_us},
     )
     return [

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO, Generic, Protocol, TypeVar
 
-from context_svc.archive import BLOBS, CHUNK, FORMAT, MANIFEST, VERSION
+from context_svc.account_archive import BLOBS, CHUNK, FORMAT, MANIFEST, VERSION
 from context_svc.errors import ArchiveInvalid
 from context_svc.items import MOST_BYTES, MOST_ITEMS, Item
 from context_svc.session_rows import Session
@@ -236,7 +236,7 @@ class Unpacked:
             log = events.take(session.id)
             said = messages.take(session.id)
             _check_order(session, [each.sequence for each in log])
-            _check_order(session, [each.sequence for each in said])
+            _check_order(session, [2 * each.sequence + (each.role > 1) for each in said], scale=2)
             known = items.take(session.id)
             _check_scope(known)
             yield Bundle(
@@ -304,9 +304,12 @@ def _session_of(record: Item | ArrivingMessage | ArrivingEvent) -> str:
     return record.session_id
 
 
-def _check_order(session: Session, sequences: Sequence[int]) -> None:
+def _check_order(session: Session, sequences: Sequence[int], *, scale: int = 1) -> None:
+    """Raises ArchiveInvalid unless they rise within the log; an answer may stand at the sequence of its message."""
     rising = all(one < other for one, other in pairwise(sequences))
-    if not rising or (sequences and not 1 <= sequences[0] <= sequences[-1] <= session.last_sequence):
+    if not rising or (
+        sequences and not scale <= sequences[0] <= sequences[-1] < scale * (session.last_sequence + 1)
+    ):
         raise ArchiveInvalid("sequences that do not rise, or leave the log")
 
 

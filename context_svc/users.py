@@ -14,7 +14,7 @@ from chassis.database import Database, Row, Statement, Unit
 from context_svc import api_tokens, audit, commands, setup_code
 from context_svc.accounts import Account, account_from, email_key
 from context_svc.audit import Entry, Event
-from context_svc.erasures import is_ending
+from context_svc.deletions import is_ending
 from context_svc.errors import AccountNotFound, IdempotencyKeyReused
 from context_svc.paging import PageTokens, Query, page_size
 from context_svc.passwords import Passwords
@@ -207,7 +207,7 @@ def _revoke(request_id: str, account: str, block: bool, now_us: int) -> Unit[Rev
 def _page(after: Sequence[str | int] | None, limit: int, now_us: int) -> Unit[list[Summary]]:
     place = "WHERE (a.create_us, a.id) > (:after_us, :after_id)" if after else ""
     rows = yield Statement(
-        "SELECT a.*, (SELECT COUNT(*) FROM erasure e WHERE e.account_id = a.id) AS erasures,"  # noqa: S608 - ours
+        "SELECT a.*, (SELECT COUNT(*) FROM deletion e WHERE e.account_id = a.id) AS erasures,"  # noqa: S608 - ours
         " (SELECT MAX(d.last_use_us) FROM device d WHERE d.account_id = a.id) AS last_use_us,"
         " (SELECT COUNT(*) FROM sign_in s WHERE s.account_id = a.id AND s.end_us IS NULL"
         " AND s.expire_us > :now_us) AS devices"

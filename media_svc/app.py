@@ -23,6 +23,7 @@ from chassis.trust import Trust, follow
 from media_svc import peers
 from media_svc.access import POLICIES
 from media_svc.arrivals import Arrivals
+from media_svc.backup import Backup
 from media_svc.blobs import open_blobs
 from media_svc.checking import Checks
 from media_svc.intake import Intake
@@ -88,7 +89,13 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
     arrivals = Arrivals(database, blobs, clock, limits=limits, quota=settings.quota, work=work)
     return _Services(
-        media=MediaServicer(intake, shelf, Stewardship(database, blobs, sweeper, clock), arrivals),
+        media=MediaServicer(
+            intake,
+            shelf,
+            Stewardship(database, blobs, sweeper, clock),
+            arrivals,
+            Backup(database, blobs, clock, work),
+        ),
         knowledge=KnowledgeServicer(),
     )
 

@@ -44,6 +44,7 @@ ESTATE: tuple[Holding, ...] = (
 
 NOT_PERSONAL = {
     "blob_removal": "keys of bytes that are to go: they hold digests and ids",
+    "erased_media": "ids of files that are gone, so that a restore does not bring them back",
     "erased_account": "ids of accounts that are gone, so that nothing late is kept for them",
     "schema_migration": "versions of the schema",
 }

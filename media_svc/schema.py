@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
+from media_svc import erased
 
 _FILES = """
 CREATE TABLE holder (
@@ -82,4 +83,5 @@ CREATE TABLE erased_account (
 MIGRATIONS = (
     Migration(version=1, name="files", sql={"all": _FILES}),
     Migration(version=10, name="claims and erased accounts", sql={"all": _ACCOUNTS}),
+    erased.MIGRATION,
 )

@@ -12,6 +12,7 @@ from context_svc.schema import (
     learning,
     leaving,
     ledger,
+    robustness,
     waiting,
 )
 
@@ -25,4 +26,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     learning.MIGRATION,
     waiting.MIGRATION,
     ledger.MIGRATION,
+    robustness.MIGRATION,
 )

@@ -13,7 +13,7 @@ MIGRATION = Migration(
     version=10,
     name="erasures and imports",
     sql=both("""
-CREATE TABLE erasure (
+CREATE TABLE deletion (
   account_id {KEY} PRIMARY KEY,
   request_id {KEY} NOT NULL,
   create_us BIGINT NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE erasure (
   forget_us BIGINT NOT NULL,
   end_us BIGINT
 );
-CREATE INDEX erasure_by_end ON erasure (forget_us);
+CREATE INDEX erasure_by_end ON deletion (forget_us);
 CREATE TABLE account_export (
   account_id {KEY} NOT NULL REFERENCES account (id) ON DELETE CASCADE,
   request_id {KEY} NOT NULL,

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from assistant.error.v1 import error_pb2
 from assistant.identity.v1 import identity_pb2 as pb
-from context_svc.archive import VERSION
+from context_svc.account_archive import VERSION
 from context_svc.errors import FrameUnexpected
 from context_svc.exports import Beat, ExportFrame, Failed, Finished, Started
 from context_svc.imports import AccountImport, Announced, ImportState
