@@ -56,7 +56,10 @@ ESTATE: tuple[Holding, ...] = (
         unexported="what open turns asked; the question and its answer are in the events",
     ),
     Holding(table="turn", owned=_SESSIONS, exported="turns"),
-    Holding(table="job_receipt", exported="turns"),
+    Holding(
+        table="job_receipt",
+        unexported="what titles, summaries and other jobs in the background cost; not in an archive yet",
+    ),
     Holding(table="reservation", unexported="money set aside for runs of this moment"),
     Holding(table="ledger", unexported="sums by the day of what the receipts say"),
     Holding(table="idempotency", unexported="ids and digests that guard this mesh against repeats"),

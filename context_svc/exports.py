@@ -250,12 +250,12 @@ class Exports:
         self, sessions: Sequence[Session], table: str, line: Callable[[Row], str]
     ) -> AsyncIterator[list[str]]:
         for session in sessions:
-            after = 0
+            after = (0, 0)
             while rows := await self._database.read(
                 lambda session=session, after=after: _log_page(table, session, after)  # type: ignore[misc]
             ):
                 yield [line(row) for row in rows]
-                after = rows[-1]["sequence"]
+                after = (rows[-1]["sequence"], rows[-1]["place"])
 
     async def _turns(self, sessions: Sequence[Session]) -> AsyncIterator[list[str]]:
         for session in sessions:
@@ -378,12 +378,21 @@ def _scope(session: Session) -> Scope:
     return Scope(account_id=session.account_id, session_id=session.id)
 
 
-def _log_page(table: str, session: Session, after: int) -> Unit[Sequence[Row]]:
+def _log_page(table: str, session: Session, after: tuple[int, int]) -> Unit[Sequence[Row]]:
+    """A page behind a position: an answer that came with its message stands at the same sequence, behind it."""
+    place = "role" if table == "message" else "0"
     return (
         yield Statement(
-            f"SELECT sequence, data FROM {table} WHERE session_id = :session AND sequence > :after"  # noqa: S608 - our names
-            " AND sequence <= :last ORDER BY sequence LIMIT :limit",
-            {"session": session.id, "after": after, "last": session.last_sequence, "limit": _PAGE},
+            f"SELECT sequence, {place} AS place, data FROM {table} WHERE session_id = :session"  # noqa: S608 - our names
+            f" AND (sequence > :after OR (sequence = :after AND {place} > :place))"
+            f" AND sequence <= :last ORDER BY sequence, place LIMIT :limit",
+            {
+                "session": session.id,
+                "after": after[0],
+                "place": after[1],
+                "last": session.last_sequence,
+                "limit": _PAGE,
+            },
         )
     )
 
