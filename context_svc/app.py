@@ -164,7 +164,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
         )
         background = BackgroundRuns(
-            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+            database=database,
+            clock=clock,
+            orchestrator=orchestrator,
+            codec=codec,
+            ledger=books.ledger,
+            busy=runs.busy,
         )
         summaries = Summaries(
             database=database,

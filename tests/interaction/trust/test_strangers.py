@@ -98,7 +98,7 @@ def asked(rpc: Rpc, named: dict[str, Any]) -> dict[str, Any]:
         "DeleteAccount": {"password": "somebody's"},
         "ExecuteAction": {"action": "calculate", "arguments_json": '{"expression":"1+1"}'},
         "SearchMessages": {"query": WORD},
-        "RateMessage": {"rating": message_pb2.Rating(verdict=1)},
+        "RateMessage": {"rating": message_pb2.Rating(verdict=message_pb2.VERDICT_UP)},
         "ResolveSuggestion": {"suggestion_id": named.get("turn_id", ""), "resolution": 2},
         "CancelJob": {"job_id": named["turn_id"]},
     }
