@@ -142,7 +142,7 @@ class Web:
         kind = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
         sent = {"content": framed, "headers": {**headers, **kind}}
         answer, body = await _received(self._client, "POST", rpc.name, sent, patient=not rpc.streams)
-        trailers = dict(answer.headers)
+        trailers, messages = dict(answer.headers), b""
         while body:
             flag, size = body[0], int.from_bytes(body[1:5], "big")
             if flag & 0x80:
@@ -150,10 +150,12 @@ class Web:
                 trailers |= {
                     key.lower(): value.strip() for key, _, value in (x.partition(":") for x in lines)
                 }
+            else:
+                messages += body[5 : 5 + size]
             body = body[5 + size :]
         code = int(trailers.get("grpc-status", "0"))
         if not code:
-            return Outcome(body=answer_bytes(framed=b"", text=str(trailers)))
+            return Outcome(body=answer_bytes(framed=messages, text=str(trailers)))
         details = trailers.get(_DETAILS, "")
         if not details:
             return Outcome(reason="NONE", code=code, message=unquote(trailers.get("grpc-message", "")))
