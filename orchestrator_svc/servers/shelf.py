@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from chassis import telemetry
 from chassis.clock import Clock
 from chassis.tasks import Tasks
@@ -203,6 +205,8 @@ def why(error: BaseException) -> str:
     match error:
         case ServerDown() | EgressFailure() | ConfigurationBroken():
             return f"{str(error)[:1].upper()}{str(error)[1:]}."
+        case httpx2.TransportError():
+            return f"It cannot be reached: {error}."
         case TimeoutError():
             return "It does not answer in time."
         case _:
