@@ -89,7 +89,5 @@ def _table(lines: list[ActionLine]) -> Table:
         table.add_column(heading, no_wrap=heading in ("from", "action"))
     for line in lines:
         told = line.why or line.description
-        table.add_row(
-            printable(line.agent), printable(line.name), line.state, line.effect, printable(told)
-        )
+        table.add_row(printable(line.agent), printable(line.name), line.state, line.effect, printable(told))
     return table

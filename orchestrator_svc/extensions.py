@@ -34,9 +34,7 @@ async def extended(settings: Settings, clock: Clock) -> AsyncIterator[Catalogue]
         if settings.plugins is not None:
             additions.append(PluginFolder(settings.plugins, sandbox, tasks))
         if settings.data_dir is not None:
-            additions.append(
-                ServerShelf(settings.data_dir, server_token(settings), sandbox, tasks, clock)
-            )
+            additions.append(ServerShelf(settings.data_dir, server_token(settings), sandbox, tasks, clock))
         catalogue = LiveCatalogue(built_in, additions)
         tasks.spawn("additions", catalogue.watch(clock))
         yield catalogue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import cache
 
 import certifi
 import httpcore
@@ -95,7 +97,7 @@ class _Transport(httpx2.AsyncHTTPTransport):
     """Answers of bounded length, unpacked by nobody: a packed one is refused."""
 
     def __init__(self, connector: Connector, limit: int) -> None:
-        context = httpx2.create_ssl_context(verify=certifi.where(), trust_env=False)
+        context = _tls()
         super().__init__(verify=context, trust_env=False)
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=context,
@@ -119,6 +121,11 @@ class _Transport(httpx2.AsyncHTTPTransport):
             stream=_Bounded(answer.stream, self._limit),
             extensions=answer.extensions,
         )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certifi.where())
 
 
 def client(

@@ -97,9 +97,9 @@ class PluginFolder:
             if isinstance(self._sandbox, NoSandbox):
                 trouble = f"Plugins are off: {self._sandbox}."
                 return Loaded(signature=signature, trouble=trouble, lack=Lack.NOT_CONFIGURED)
-            plugin = Plugin(
-                name=path.stem, code=Code(path=path), manifest=manifest(path), sandbox=self._sandbox
-            )
+            asked = manifest(path)
+            code = Code(path=path, files=tuple(map(Path, asked.files)))
+            plugin = Plugin(name=path.stem, code=code, manifest=asked, sandbox=self._sandbox)
             async with self._at_once:
                 loaded = Loaded(signature=signature, tools=await plugin.tools())
         except (PluginBroken, ManifestBroken) as error:

@@ -56,7 +56,9 @@ def servers(folder: Path) -> Mapping[str, Server]:
     found = _read(folder / FILE, _Servers).servers
     for name, server in found.items():
         if not _NAME.fullmatch(name):
-            raise ConfigurationBroken(f"{FILE}: a server is called {name[:40]!r}: small letters, digits and -")
+            raise ConfigurationBroken(
+                f"{FILE}: a server is called {name[:40]!r}: small letters, digits and -"
+            )
         if bool(server.url) == bool(server.command):
             raise ConfigurationBroken(f"{FILE}: {name} needs either url or command")
     return found

@@ -74,7 +74,10 @@ class Keeper:
 
     async def _pause(self, clock: Clock) -> None:
         """Wait for a minute, or until a call finds the connection broken."""
-        waiting = (asyncio.ensure_future(clock.sleep(RELIST_SECONDS)), asyncio.ensure_future(self._again.wait()))
+        waiting = (
+            asyncio.ensure_future(clock.sleep(RELIST_SECONDS)),
+            asyncio.ensure_future(self._again.wait()),
+        )
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -39,14 +39,14 @@ def parameters(function: Callable[..., object]) -> dict[str, Any]:
 def of_type(hint: Any) -> dict[str, Any]:
     """The schema of one type. Raises TypeError."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if hint in _PLAIN:
+    if origin is typing.Annotated:  # first: its notes may be what cannot be looked up
+        return {**of_type(inner[0]), **_notes(hint.__metadata__)}
+    if isinstance(hint, type) and hint in _PLAIN:
         return {"type": _PLAIN[hint]}
     if hint in (Any, object):
         return {}
     if hint in (None, type(None)):
         return {"type": "null"}
-    if origin is typing.Annotated:
-        return {**of_type(inner[0]), **_notes(inner[1:])}
     if origin is typing.Literal:
         return {"enum": list(inner)}
     if origin in (typing.Union, types.UnionType):
