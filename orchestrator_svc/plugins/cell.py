@@ -32,7 +32,10 @@ _HOST, _PLUGIN = "/host", "/plugin"
 _FRAME_BYTES = RESULT_BYTES + 64 * 1024
 _FRAMES = 1_000
 _LENGTH = struct.Struct(">I")
-_FIRST = "import sys; sys.path.insert(0, sys.argv[1]); from {0}.__main__ import main; import json; main(sys.argv[2], json.loads(sys.argv[3]))"
+_FIRST = """import json, sys
+sys.path.insert(0, sys.argv[1])
+from {0}.__main__ import main
+main(sys.argv[2], json.loads(sys.argv[3]))"""
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -174,5 +173,10 @@ def _stable(schema: Mapping[str, Any]) -> str:
 
 
 def _source(told: Mapping[str, str]) -> Source:
-    known = ("title", "uri", "snippet", "publisher")
-    return Source(**{name: str(told[name])[:2_000] for name in known if name in told})
+    given = {name: str(each)[:2_000] for name, each in told.items()}
+    return Source(
+        title=given.get("title", ""),
+        uri=given.get("uri", ""),
+        snippet=given.get("snippet", ""),
+        publisher=given.get("publisher", ""),
+    )

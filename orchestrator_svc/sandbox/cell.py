@@ -135,7 +135,7 @@ def _system() -> tuple[str, ...]:
     words: list[str] = []
     for each in map(Path, _LIBRARIES):
         if each.is_symlink():
-            words += ["--symlink", os.readlink(each), str(each)]
+            words += ["--symlink", str(each.readlink()), str(each)]
         elif each.is_dir():
             words += ["--ro-bind", str(each), str(each)]
     for each in map(Path, _SMALL_THINGS):
@@ -145,8 +145,8 @@ def _system() -> tuple[str, ...]:
         words += ["--ro-bind", str(home), str(home)]
     if not Path(interpreter()).is_relative_to(home) or home == Path("/usr"):
         words += ["--ro-bind", interpreter(), interpreter()]
-    for each in _installed():  # what is installed beside this Python is ours, not the program's
-        words += ["--tmpfs", each, "--remount-ro", each]
+    for folder in _installed():  # what is installed beside this Python is ours, not the program's
+        words += ["--tmpfs", folder, "--remount-ro", folder]
     return tuple(words)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from chassis import strongbox
 from chassis.keys import KeyRefused
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+S = TypeVar("S", bound=msgspec.Struct)
 FILE, LOCK = "mcp.toml", "tools.lock"
 _BYTES = 1024 * 1024
 
@@ -86,7 +87,7 @@ def digest(name: str, description: str, schema: Mapping[str, Any], annotations: 
     return sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(file: Path, into: type[Any]) -> Any:
+def _read(file: Path, into: type[S]) -> S:
     try:
         if file.stat().st_size > _BYTES:
             raise ConfigurationBroken(f"{file.name} is too large")

@@ -82,7 +82,7 @@ async def session(
     It asks nothing of us that it gets: no sampling, no roots, no questions to the person.
     """
     client = Client(
-        _reached(server, token, sandbox),  # type: ignore[arg-type]  # a context manager of streams is a Transport
+        _reached(server, token, sandbox),
         client_info=Implementation(name="assistant-mesh", version="0.1"),
         read_timeout_seconds=max(server.timeout, CONNECT_SECONDS),
         cache=None,

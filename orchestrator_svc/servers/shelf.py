@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +106,10 @@ class Keeper:
                 return await opened.call(ware, arguments)
             except ToolFailure:
                 raise
-            except Exception as error:
-                self._again.set()
-                raise self._unreachable() from error
+            except Exception as error:  # noqa: BLE001 - whatever a foreign server makes the SDK raise, it is down
+                cause = error
+            self._again.set()
+            raise self._unreachable() from cause
 
         return perform
 

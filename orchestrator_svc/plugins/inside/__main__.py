@@ -15,6 +15,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -57,7 +58,7 @@ def main(file: str, limits: Mapping[str, int]) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
         found = actions(_loaded(file))
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
-        line.tell({"type": "broken", "message": _where(error, os.path.dirname(file))})
+        line.tell({"type": "broken", "message": _where(error, str(Path(file).parent))})
         return
     line.tell({"type": "ready", "actions": [dataclasses.asdict(each.described) for each in found.values()]})
     asked = line.hear()
@@ -117,10 +118,9 @@ def _own_line() -> Line:
 
 
 def _loaded(file: str) -> ModuleType:
-    sys.path.insert(0, os.path.dirname(file))
-    name = os.path.basename(os.path.dirname(file) if file.endswith("__init__.py") else file).removesuffix(
-        ".py"
-    )
+    path = Path(file)
+    sys.path.insert(0, str(path.parent))
+    name = path.parent.name if path.name == "__init__.py" else path.stem
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

@@ -128,4 +128,6 @@ def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 def _plain(default: Any) -> Any:
     if isinstance(default, enum.Enum):
         return default.value
-    return dataclasses.asdict(default) if dataclasses.is_dataclass(default) else default
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return dataclasses.asdict(default)
+    return default

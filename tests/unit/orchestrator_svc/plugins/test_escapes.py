@@ -79,18 +79,22 @@ async def outside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """What stands around the cell, all of it within reach of an ordinary process."""
     monkeypatch.setenv("ORCHESTRATOR_SEARCH_KEY", "a secret")
     victim = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
-    with socket_directory() as place, listening() as port, bound(str(place / "room.sock")) as room:
-        with bound(f"\0mesh-test-{os.getpid()}"):
-            yield {
-                "key": str(folder.parent / "orchestrator.key"),
-                "secret": "ORCHESTRATOR_SEARCH_KEY",
-                "room": os.getpid(),
-                "port": port,
-                "socket": room,
-                "abstract": f"mesh-test-{os.getpid()}",
-                "victim": victim.pid,
-                "path": [each for each in sys.path if each] + [str(Path.cwd())],
-            }
+    with (
+        socket_directory() as place,
+        listening() as port,
+        bound(str(place / "room.sock")) as room,
+        bound(f"\0mesh-test-{os.getpid()}"),
+    ):
+        yield {
+            "key": str(folder.parent / "orchestrator.key"),
+            "secret": "ORCHESTRATOR_SEARCH_KEY",
+            "room": os.getpid(),
+            "port": port,
+            "socket": room,
+            "abstract": f"mesh-test-{os.getpid()}",
+            "victim": victim.pid,
+            "path": [each for each in sys.path if each] + [str(Path.cwd())],
+        }
     if victim.returncode is None:
         victim.kill()
     await victim.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -94,8 +95,12 @@ async def test_the_class_form_is_read_in_every_way_it_is_written(told: dict[str,
     def perform(self: Any, name: str, context: Any, parameters: Any) -> dict[str, Any]:
         return {"result": [name, context.get("a"), parameters], "context_updates": {"b": 1}}
 
-    ways = {"attribute": lambda value: value, "method": lambda value: lambda self: value}
-    way = ways.get(kind, lambda value: property(lambda self: value))
+    ways: dict[str, Callable[[Any], Any]] = {
+        "attribute": lambda value: value,
+        "method": lambda value: lambda self: value,
+        "property": lambda value: property(lambda self: value),
+    }
+    way = ways[kind]
     parts = {
         "capabilities": way(["plan"]),
         "plan_description": way("Plans."),

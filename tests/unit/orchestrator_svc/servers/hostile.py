@@ -83,9 +83,13 @@ async def garbled(scope: Any, receive: Any, send: Any) -> None:
 async def serving(app: Any) -> AsyncIterator[str]:
     """The address at which the application is served."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        lifespan = "auto" if app not in (redirecting, silent, garbled) else "off"
+        plain = app in (redirecting, silent, garbled)
         config = uvicorn.Config(
-            app, log_level="critical", lifespan=lifespan, timeout_graceful_shutdown=0, ws="none"
+            app,
+            log_level="critical",
+            lifespan="off" if plain else "auto",
+            timeout_graceful_shutdown=0,
+            ws="none",
         )
         server = uvicorn.Server(config)
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
