@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine, rows, unary, world
+from benchmarks import additions, engine, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
     found = [] if asked.only_model else asyncio.run(_through_a_provider(asked.messages))
+    if not asked.only_model:
+        found += [asyncio.run(additions.plugin_call()), asyncio.run(additions.server_call())]
     if asked.model:
         found += engine.rows_of(asked.model)
     _show(found)

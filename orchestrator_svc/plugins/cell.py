@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import certifi
 import msgspec
 
+from orchestrator_svc.egress.proxy import proxy
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.sandbox.cell import Cell, Sandbox, interpreter
 from orchestrator_svc.tools.tool import RESULT_BYTES, ToolFailure
@@ -29,6 +31,8 @@ WALL_SECONDS = 30.0
 START_SECONDS = 15.0
 _INSIDE = Path(__file__).parent / "inside"
 _HOST, _PLUGIN = "/host", "/plugin"
+_OUT, _CERTIFICATES = "/out", "/certificates.pem"
+_VARIABLES = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - the cell's own
 _FRAME_BYTES = RESULT_BYTES + 64 * 1024
 _FRAMES = 1_000
 _LENGTH = struct.Struct(">I")
@@ -113,6 +117,7 @@ class Code:
 
     path: Path
     files: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 class Plug:
@@ -197,20 +202,34 @@ class Plug:
                 return ToolFailure("The plugin ended without an answer.")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Way:
+    """What a cell needs to reach hosts."""
+
+    shown: Mapping[Path, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def _way_out(hosts: Collection[str]) -> AsyncIterator[_Way]:
+    if not hosts:
+        yield _Way()
+        return
+    certificates = Path(certifi.where())
+    async with proxy(hosts) as place:
+        yield _Way(
+            shown={place: _OUT, certificates: _CERTIFICATES},
+            environment={"MESH_WAY_OUT": _OUT, "SSL_CERT_FILE": _CERTIFICATES},
+        )
+
+
 @asynccontextmanager
 async def plugged(sandbox: Sandbox, code: Code) -> AsyncIterator[Plug]:
     """The plugin, loaded in a process of its own that is killed at the end of the block. Raises PluginBroken."""
     confined = sandbox.confines
     host = f"{_HOST}/mesh_plugin" if confined else str(_INSIDE)
     place = f"{_PLUGIN}/{code.path.name}" if confined else str(code.path)
-    cell = Cell(
-        shown={
-            _INSIDE: host,
-            code.path: place,
-            **{each: str(each) for each in code.files},
-        },
-        environment={"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"},  # noqa: S108 - the cell's own
-    )
+    shown = {_INSIDE: host, code.path: place, **{each: str(each) for each in code.files}}
     file = f"{place}/__init__.py" if code.path.is_dir() else place
     module = "mesh_plugin" if confined else "inside"
     command = (
@@ -218,10 +237,12 @@ async def plugged(sandbox: Sandbox, code: Code) -> AsyncIterator[Plug]:
         *(str(Path(host).parent), file, json.dumps(LIMITS)),
     )
     try:
-        async with sandbox.run(command, cell) as program:
-            plug = Plug(program)
-            await plug.loaded()
-            yield plug
+        async with _way_out(code.hosts if confined else ()) as way:
+            cell = Cell(shown={**shown, **way.shown}, environment={**_VARIABLES, **way.environment})
+            async with sandbox.run(command, cell) as program:
+                plug = Plug(program)
+                await plug.loaded()
+                yield plug
     except OSError as error:
         raise PluginBroken(f"its process cannot be started ({error.strerror})") from error
 

@@ -98,7 +98,9 @@ class PluginFolder:
                 trouble = f"Plugins are off: {self._sandbox}."
                 return Loaded(signature=signature, trouble=trouble, lack=Lack.NOT_CONFIGURED)
             asked = manifest(path)
-            code = Code(path=path, files=tuple(map(Path, asked.files)))
+            if asked.hosts and not self._sandbox.confines:
+                log.warning("a plugin without a sandbox reaches every host", plugin=path.stem)
+            code = Code(path=path, files=tuple(map(Path, asked.files)), hosts=asked.hosts)
             plugin = Plugin(name=path.stem, code=code, manifest=asked, sandbox=self._sandbox)
             async with self._at_once:
                 loaded = Loaded(signature=signature, tools=await plugin.tools())

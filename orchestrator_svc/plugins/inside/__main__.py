@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from .actions import Performs, actions
 from .api import Answer, Call, Failure
+from .way_out import open_way_out
 
 _LENGTH = struct.Struct(">I")
 _LONGEST_WORDS = 2_000
@@ -56,6 +57,8 @@ def main(file: str, limits: Mapping[str, int]) -> None:
         sys.modules.setdefault("mesh_plugin", sys.modules[__package__])
         for name, most in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+        if "MESH_WAY_OUT" in os.environ:
+            open_way_out(os.environ.pop("MESH_WAY_OUT"))
         found = actions(_loaded(file))
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
         line.tell({"type": "broken", "message": _where(error, str(Path(file).parent))})
