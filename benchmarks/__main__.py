@@ -13,7 +13,11 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
+<<<<<<< HEAD
 from benchmarks import additions, engine, rows, unary, world
+=======
+from benchmarks import engine, generation, pages, rows, unary, world
+>>>>>>> main
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -25,13 +29,26 @@ def main() -> None:
     parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
+<<<<<<< HEAD
     found = [] if asked.only_model else asyncio.run(_through_a_provider(asked.messages))
     if not asked.only_model:
         found += [asyncio.run(additions.plugin_call()), asyncio.run(additions.server_call())]
+=======
+    found: list[rows.Row] = []
+    if not asked.only_model:
+        found += asyncio.run(pages.history_pages())
+        found += asyncio.run(_through_providers(asked.messages))
+>>>>>>> main
     if asked.model:
         found += engine.rows_of(asked.model)
     _show(found)
     _keep(found)
+
+
+async def _through_providers(messages: int) -> list[rows.Row]:
+    with world.provider() as port:
+        alone = await generation.rows(port)
+    return alone + await _through_a_provider(messages)
 
 
 async def _through_a_provider(messages: int) -> list[rows.Row]:
@@ -52,6 +69,7 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                 await rows.first_token_one(here, port, commit),
                 *await rows.first_token_many(here, port),
                 await rows.relayed(here, port),
+                await rows.cancelled(here, port),
                 await unary.get_session_over_echo(here),
                 await unary.get_context_over_echo(here),
                 await unary.update_context(here, commit),

@@ -140,6 +140,28 @@ async def relayed(here: Client, port: int, streams: int = 8, tokens: int = 5000)
     )
 
 
+async def cancelled(here: Client, port: int, turns: int = 20) -> Row:
+    """From CancelTurn to the moment at which the provider sees its client gone, on the machine's steady clock."""
+    session = await here.session()
+    taken, ended = [], []
+    async with httpx.AsyncClient() as http:
+        for _ in range(turns):
+            asked, over = await here.cancelled_turn(session, "3000 tokens, 10 ms apart")
+            ended.append(over - asked)
+            left = await _gone(http, port, asked)
+            taken.append(left - asked)
+    worst = max(taken) * MS
+    return Row(
+        name="provider stopped after CancelTurn, the slowest",
+        value=worst,
+        unit="ms",
+        target="≤ 500 ms",
+        met=worst <= 500,
+        detail=f"{turns} turns, p50 {statistics.median(taken) * MS:.1f} ms; TurnCancelled seen after"
+        f" {statistics.median(ended) * MS:.1f} ms",
+    )
+
+
 async def long_session(here: Client, messages: int, turns: int = 60) -> Row:
     """What a turn costs in a long session over one in a session of ten messages, taking turns."""
     long = await _session_of(here, messages)
@@ -159,6 +181,16 @@ async def long_session(here: Client, messages: int, turns: int = 60) -> Row:
         met=ratio <= 1.2,
         detail=f"with 10 messages: {floor * MS:.1f} ms",
     )
+
+
+async def _gone(http: httpx.AsyncClient, port: int, after: float) -> float:
+    """When the provider's client went away, once it did: asked for, as the provider is another process."""
+    for _ in range(2_000):
+        left = (await http.get(f"http://127.0.0.1:{port}/left")).json()
+        if left and left[-1] >= after:
+            return float(left[-1])
+        await asyncio.sleep(0.005)
+    raise RuntimeError("the provider was not stopped")
 
 
 async def _session_of(here: Client, messages: int) -> str:

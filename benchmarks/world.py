@@ -174,6 +174,28 @@ class Client:
             written=written,
         )
 
+    async def cancelled_turn(self, session: str, words: str) -> tuple[float, float]:
+        """Send a message and stop its turn at the first token; when that was asked, and when the turn was over."""
+        message = chat_pb2.NewMessage(
+            session_id=session, client_message_id=str(uuid.uuid4()), parts=[message_pb2.Part(text=words)]
+        )
+        asked = 0.0
+        call = self.chat.SendMessage(
+            chat_pb2.SendMessageRequest(message=message, follow=True),
+            metadata=self.mesh.metadata,
+            timeout=60,
+        )
+        async for frame in call:
+            if frame.event.HasField("text_delta") and not asked:
+                request = chat_pb2.CancelTurnRequest(
+                    session_id=session, turn_id=frame.event.turn_id, request_id=str(uuid.uuid4())
+                )
+                asked = time.perf_counter()
+                await self.chat.CancelTurn(request, metadata=self.mesh.metadata, timeout=10)
+        if not frame.event.HasField("turn_cancelled"):
+            raise RuntimeError(f"the turn was not cancelled: {frame}")
+        return asked, time.perf_counter()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:

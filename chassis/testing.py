@@ -114,13 +114,14 @@ async def serve_for_test(
     health: Health | None = None,
     service_names: Sequence[str] = (),
     descriptors: bytes | None = None,
+    address: str = "",
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A real server on a unix socket of its own, and a bare channel to it."""
+    """A real server on a unix socket of its own, or at `address`, and a bare channel to it."""
     boundary = boundary or Boundary(
         policies=policies, authenticator=authenticator or Everyone(), domain="assistant.test"
     )
     with socket_directory() as folder:
-        address = f"unix:{folder}/t.sock"
+        address = address or f"unix:{folder}/t.sock"
         async with (
             serving(
                 addresses=[address],

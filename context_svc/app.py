@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from chassis import certificates, engines, ids, telemetry
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
-from chassis.boundary import Boundary
-from chassis.certificates import Certificates
+from chassis.auth import Revocations, RoomIdentity, room_issuer
 from chassis.clock import Clock, SystemClock
-from chassis.database import Database
 from chassis.dial import open_channel
 from chassis.health import Health
-from chassis.keys import KeySet, load_or_create_key
-from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
+from chassis.keys import load_or_create_key
+from chassis.serve import INTERNAL_MESSAGE, Server
 from chassis.tasks import Tasks
-from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from context_svc import access, sessions, signing
+from chassis.tokens import Signer
+from context_svc import access, indexes
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
+from context_svc.background_runs import BackgroundRuns
+from context_svc.backups import copy_before_migrating
+from context_svc.books import open_books, upkeep
+from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
-from context_svc.consents import Obey
+from context_svc.clearing import Clearing
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.doors import open_gate, operator_door, public_door
 from context_svc.dossier import open_dossier
+from context_svc.executions import Executions
+from context_svc.foundation import ROOM, Conversation, Foundation
 from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
+from context_svc.ledger import Ledger, Purses
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
-from context_svc.meta import Mesh, open_mesh
+from context_svc.meta import open_mesh
 from context_svc.paging import PageTokens
 from context_svc.passwords import Cost, Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.replicas import follow_others, restarts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.rotation import Rotation
 from context_svc.runs import Runs
+from context_svc.safekeeping import safekeeping
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
 from context_svc.secret import ServerSecret
@@ -66,59 +72,19 @@ from context_svc.setup_code import SetupCode
 from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
-from context_svc.usage import Gate, Usage
 from context_svc.users import Users
-from context_svc.wire.chat import ChatCodec, words
+from context_svc.waiting import Expiry
+from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 log = telemetry.logger(__name__)
-
-ROOM = "context"
-TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
-DOMAIN = "assistant.mesh"
-DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Foundation:
-    """What both halves of the room stand on."""
-
-    settings: ContextSettings
-    clock: Clock
-    database: Database
-    tasks: Tasks
-    mesh: Mesh
-    secret: ServerSecret
-    keys: UserKeys
-    revocations: Revocations
-    feed: Feed
-    pages: PageTokens
-    room: RoomIdentity
-    certificates: Certificates | None
-    health: Health
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conversation:
-    """The half of the room that owns the log: what sessions need of it, and its services.
-
-    `drain` is awaited when the room is told to stop, before open calls are waited for. `in_band` names the
-    methods whose stream messages its servicer checks itself.
-    """
-
-    journal: sessions.Journal
-    turns: sessions.Turns
-    open_streams: Callable[[], int]
-    obey: Obey
-    settle: sessions.Settle
-    services: Sequence[Register] = ()
-    drain: Drain | None = None
-    in_band: frozenset[str] = field(default_factory=frozenset)
 
 
 @asynccontextmanager
@@ -127,13 +93,23 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     settings, clock, database = foundation.settings, foundation.clock, foundation.database
     codec = ChatCodec(foundation.mesh.log_epoch)
     journal = Journal(codec)
-    turns = Turns(journal, codec)
+    books = open_books(
+        database,
+        foundation.pages,
+        ledger=_ledger(settings),
+        index=indexes.of_engine(database.engine),
+        text_of=stored_text,
+    )
+    turns = Turns(journal, codec, books.indexing)
     readers = Readers(database, clock, foundation.mesh.log_epoch, per_account=settings.streams_per_account)
     watchers = Watchers(per_account=settings.streams_per_account)
     claims = Claims(
         journal,
         ids.uuid(),
         one_after_another(schedule_title, schedule_learning, schedule_memories),
+        books.ledger,
+        books.indexing,
+        schedule_summary,
     )
     async with open_channel(
         settings.orchestrator,
@@ -148,6 +124,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             claims=claims,
             orchestrator=orchestrator,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
@@ -181,11 +158,32 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             close=forget_session,
             clock=clock,
         )
-        chat = ChatServicer(conversations, History(database, foundation.pages))
+        background = BackgroundRuns(
+            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=background,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec, books.indexing),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
+        )
+        history = History(database, foundation.pages)
+        chat = ChatServicer(conversations, history, commands, books.receipts, books.search)
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             journal=session_log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -198,7 +196,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             publish=readers.publish,
             kept_us=kept_us,
         )
+        tidying = upkeep(books, database, clock, session_log)
         await retention.prepare()
+        await tidying.prepare()
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
+        )
         dossier = open_dossier(
             database,
             clock,
@@ -211,7 +218,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         memories = Memories(
             database=database,
             clock=clock,
-            orchestrator=orchestrator,
+            runs=background,
             put=dossier.items.put,
             idle=lambda: not len(runs),
             wanted=memory_enabled,
@@ -219,19 +226,25 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, retention, learning, memories)
+        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
-        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs)
+        agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
+        foundation.tasks.spawn(
+            "follow other processes",
+            follow_others(
+                database, readers, foundation.feed, clock, restarts(foundation.mesh, foundation.restart)
+            ),
+        )
 
         async def drain() -> None:
-            await schedule.drain(TURNS_GRACE)
+            await asyncio.gather(schedule.drain(settings.drain_seconds), clock.sleep(settings.linger_seconds))
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 
-        async with schedule.running(), timer.running():
+        async with readers.watched(), schedule.running(), timer.running():
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
@@ -240,7 +253,9 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 obey=dossier.items.obey,
                 settle=dossier.preferences.settle,
                 drain=drain,
-                in_band=frozenset({"/assistant.chat.v1.ChatService/Chat"}),
+                in_band=frozenset(
+                    f"/assistant.chat.v1.ChatService/{name}" for name in ("Chat", "SendMessageBatch")
+                ),
             )
 
 
@@ -251,6 +266,12 @@ async def _cut_revoked(feed: Feed, *streams: Readers | Watchers) -> None:
             each.close_sign_ins({ended.sign_in for ended in change.sign_ins}, CloseReason.REVOKED)
     for each in streams:
         each.close_all(CloseReason.DRAINING)
+
+
+def _ledger(settings: ContextSettings) -> Ledger:
+    return Ledger(
+        day_limit=settings.daily_cost_micro_usd or None, run_limit=settings.turn_cost_micro_usd or None
+    )
 
 
 def _budget(settings: ContextSettings) -> Budget:
@@ -265,20 +286,22 @@ def _budget(settings: ContextSettings) -> Budget:
 
 @asynccontextmanager
 async def open_app(
-    settings: ContextSettings, *, clock: Clock | None = None
+    settings: ContextSettings, *, clock: Clock | None = None, restart: Callable[[], None] = lambda: None
 ) -> AsyncIterator[tuple[Server, Server]]:
-    """Run the room: its own socket and the operator's.
+    """Run the room: its own socket and the operator's. `restart` is called when another state was put in place.
 
     Raises chassis.keys.KeyRefused, DatabaseInUse, StoreUnavailable, MigrationRefused and, for an address that
     cannot be bound, RuntimeError.
     """
     async with AsyncExitStack() as stack:
-        foundation = await _foundation(settings, clock or SystemClock(), stack)
+        foundation = await _foundation(settings, clock or SystemClock(), restart, stack)
         talk = await stack.enter_async_context(conversation(foundation))
         yield await _identity(foundation, talk, stack)
 
 
-async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
+async def _foundation(
+    settings: ContextSettings, clock: Clock, restart: Callable[[], None], stack: AsyncExitStack
+) -> Foundation:
     for folder in (settings.data_dir, settings.keys_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = UserKeys(settings.keys_dir / "users", clock)
@@ -286,6 +309,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
+    await copy_before_migrating(database, settings.backups, clock)
     await database.migrate(MIGRATIONS)
     feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)
@@ -309,6 +333,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
         room=_room_identity(settings.keys_dir, clock),
         certificates=certificates.read(settings.tls_dir, ROOM),
         health=Health(access.SERVICES),
+        restart=restart,
     )
 
 
@@ -332,7 +357,7 @@ async def _identity(
     )
     setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
     await setup_code.prepare()
-    gate = _gate(foundation)
+    gate = open_gate(foundation)
     identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
@@ -344,8 +369,9 @@ async def _identity(
         feed=feed,
         gate=gate,
         clock=clock,
+        purses=Purses(database, clock, _ledger(settings)),
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle)
+    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle, is_private)
     board = StatusBoard(
         database=database,
         clock=clock,
@@ -357,73 +383,11 @@ async def _identity(
     )
     listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
-    public = await stack.enter_async_context(_public(foundation, gate, talk, services))
+    public = await stack.enter_async_context(public_door(foundation, gate, talk, services))
     users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
-    operator = OperatorServicer(setup_code, board, users)
-    return public, await stack.enter_async_context(_operator(foundation, gate, operator))
-
-
-@asynccontextmanager
-async def _public(
-    foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
-) -> AsyncIterator[Server]:
-    async def drain() -> None:
-        if talk.drain is not None:
-            await talk.drain()
-        foundation.feed.drain()  # last: without the feed the other rooms trust no token
-
-    boundary = Boundary(
-        policies=access.PUBLIC,
-        authenticator=gate,
-        domain=DOMAIN,
-        clock=foundation.clock,
-        in_band=talk.in_band,
-    )
-    async with serving(
-        addresses=[foundation.settings.listen],
-        services=services,
-        service_names=access.SERVICES,
-        boundary=boundary,
-        health=foundation.health,
-        descriptors=DESCRIPTORS.read_bytes(),
-        with_reflection=foundation.settings.with_reflection,
-        certificates=foundation.certificates,
-        drain=drain,
-    ) as server:
-        yield server
-
-
-@asynccontextmanager
-async def _operator(foundation: Foundation, gate: Gate, operator: OperatorServicer) -> AsyncIterator[Server]:
-    boundary = Boundary(policies=access.OPERATOR, authenticator=gate, domain=DOMAIN, clock=foundation.clock)
-    async with serving(
-        addresses=[foundation.settings.operator_listen],
-        services=[operator.register],
-        service_names=access.OPERATOR_SERVICES,
-        boundary=boundary,
-        health=Health(access.OPERATOR_SERVICES),
-        socket_mode=0o600,
-    ) as server:
-        yield server
-
-
-def _gate(foundation: Foundation) -> Gate:
-    clock = foundation.clock
-    users = Verifier(
-        foundation.keys.trusted,
-        signing.ISSUER,
-        signing.AUDIENCE,
-        USER_TOKEN,
-        clock,
-        lifetime=signing.LONGEST,
-    )
-    rooms = _rooms(foundation.settings.keys_dir / "rooms.jwks", clock)
-    return Gate(
-        Authenticator(users, rooms, foundation.revocations, clock),
-        users,
-        Usage(foundation.database, clock, foundation.tasks),
-        foundation.keys,
-    )
+    backups = await stack.enter_async_context(safekeeping(foundation))
+    operator = OperatorServicer(setup_code, board, users, backups)
+    return public, await stack.enter_async_context(operator_door(foundation, gate, operator))
 
 
 def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
@@ -435,12 +399,6 @@ def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
         Subjects(foundation.secret.key("throttle")),
         PasswordLimits(login_failures=settings.login_failures, registrations=settings.registrations_per_hour),
     )
-
-
-def _rooms(path: Path, clock: Clock) -> Verifier:
-    """Trusts the rooms whose public keys the operator wrote down; none without the file."""
-    keys = json.loads(path.read_bytes())["keys"] if path.exists() else []
-    return Verifier(KeySet(keys), None, ROOM, ROOM_TOKEN, clock, session=False)
 
 
 def _room_identity(keys_dir: Path, clock: Clock) -> RoomIdentity:

@@ -38,13 +38,20 @@ class Event(Enum):
     USER_REVOKED = "user_revoked"
     USER_BLOCKED = "user_blocked"
     USER_UNBLOCKED = "user_unblocked"
+    ACTION_ENDED = "action_ended"
+    ACTION_ANSWERED = "action_answered"
     KEY_CREATED = "key_created"
     KEY_RETIRED = "key_retired"
+    BACKUP_CREATED = "backup_created"
+    BACKUP_RESTORED = "backup_restored"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One event. `account` and `subject` are ids (a sign-in, a device, a token, a key) or empty."""
+    """One event. `account` and `subject` are ids (a sign-in, a device, a token, a key) or empty.
+
+    The subject of an action is its name, its agent and how it ended, or what the person said to it: never content.
+    """
 
     event: Event
     at_us: int

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from context_svc.errors import ActionNotFound
 from context_svc.paging import PageTokens, Query, page_size
 
 
@@ -47,3 +48,10 @@ class Capabilities(Generic[A]):
         return ActionPage(
             actions[:limit], self._tokens.issue(query, [actions[limit - 1].name]) if more else ""
         )
+
+    async def named(self, account_id: str, name: str) -> A:
+        """The action of that name. Raises ActionNotFound and PeerUnavailable."""
+        for action in await self._actions(account_id):
+            if action.name == name:
+                return action
+        raise ActionNotFound

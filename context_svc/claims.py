@@ -7,14 +7,22 @@ claim. A dead owner's turn ends as a failure that can be tried again; only uncla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chassis.database import Engine, Row, Statement, Unit
+from context_svc import audit
 from context_svc.journal import Draft, Entry, Journal, Payload
-from context_svc.turns import ASSISTANT, TurnState, depth_below, lock_session, store_message
+from context_svc.ledger import UNLIMITED, Allowance, Ledger, Spent
+from context_svc.search import Indexing
+from context_svc.turn_rows import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
 LEASE_US = 10_000_000
+# SQLite uses a partial index only for a query that repeats its condition: hence `state < 5` beside narrower ones.
+_NOT_BEHIND = (
+    "(q.action IS NOT NULL OR NOT EXISTS (SELECT 1 FROM turn w WHERE w.session_id = q.session_id"
+    " AND w.state < 5 AND w.state IN (3, 4) AND w.accepted_sequence < q.accepted_sequence))"
+)
 
 
 class ClaimLost(Exception):
@@ -35,7 +43,19 @@ class Claim:
     options: bytes
     accepted_sequence: int
     cancel_device: str | None
-    """The device that asked to stop it before it began, "" when that was no device; None: nobody asked."""
+    """The device that asked to stop it, "" when that was no device; None: nobody asked."""
+    parent_id: str = ""
+    action: bytes | None = None
+    action_approved: bool = False
+    alternative: bool = False
+    resumption: bytes = b""
+    receipt: bytes = b""
+    allowance: Allowance = UNLIMITED
+
+    @property
+    def below(self) -> str:
+        """The message that its answer stands below; empty at the beginning of a session."""
+        return self.message_id or self.parent_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +78,8 @@ class Ending:
     answer: Answer | None = None
     reason: str = ""
     receipt: bytes = b""
+    spent: Spent | None = None
+    crowded: bool = False
 
 
 class Afterwards(Protocol):
@@ -65,6 +87,21 @@ class Afterwards(Protocol):
 
     def __call__(self, claim: Claim, state: TurnState, now_us: int, /) -> Unit[None]:
         """Part of that unit; the turn is already in its last state."""
+
+
+class Holding(Protocol):
+    """Why a run stops on its way, what it used, and what becomes of its turn."""
+
+    @property
+    def receipt(self) -> bytes:
+        """Of all its runs so far."""
+
+    @property
+    def spent(self) -> Spent:
+        """By this run."""
+
+    def let_go(self, claim: Claim, now_us: int, /) -> Unit[tuple[Entry, ...]]:
+        """Part of a unit that holds the turn: store where it stopped, or end it. Answers what it logged."""
 
 
 def one_after_another(*parts: Afterwards) -> Afterwards:
@@ -80,28 +117,43 @@ def one_after_another(*parts: Afterwards) -> Afterwards:
 class Claims:
     """The units that claim, extend and end runs."""
 
-    def __init__(self, journal: Journal, owner: str, afterwards: Afterwards | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        owner: str,
+        afterwards: Afterwards | None = None,
+        ledger: Ledger | None = None,
+        indexing: Indexing | None = None,
+        crowded: Afterwards | None = None,
+    ) -> None:
         self._journal = journal
         self._afterwards = afterwards
+        self.ledger = ledger or Ledger()
+        self._indexing = indexing
+        self._crowded = crowded
         self.owner = owner
 
     def take(self, session_id: str, now_us: int) -> Unit[Claim | None]:
-        """Claim the oldest queued turn of a session, unless one of it runs."""
+        """Claim the oldest queued turn of a session, unless one of it runs or an older one waits for the person.
+
+        A turn of one given action does not wait for those.
+        """
         yield from lock_session(session_id)
         rows = yield Statement(
-            "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner, start_us = :now WHERE id = ("
-            " SELECT id FROM turn WHERE session_id = :session AND state = 1"
-            " ORDER BY accepted_sequence LIMIT 1)"
+            "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner, start_us = :now WHERE id = ("  # noqa: S608
+            f" SELECT q.id FROM turn q WHERE q.session_id = :session AND q.state < 5 AND q.state = 1 AND {_NOT_BEHIND}"
+            " ORDER BY q.accepted_sequence LIMIT 1)"
             " AND NOT EXISTS (SELECT 1 FROM turn WHERE session_id = :session AND state = 2)"
             " RETURNING *",
             {"owner": self.owner, "now": now_us, "session": session_id},
         )
-        return _claim(rows[0]) if rows else None
+        return (yield from self._with_money(claim_of(rows[0]), now_us)) if rows else None
 
     def append(self, claim: Claim, drafts: Sequence[Draft], now_us: int) -> Unit[tuple[Entry, ...]]:
         """Append events of a run. Raises ClaimLost, and then nothing is kept."""
         entries = yield from self._journal.append(claim.session_id, drafts, now_us)
-        yield from _still_held(claim)
+        yield from still_held(claim)
+        yield from _audit(claim, drafts, now_us)
         return entries
 
     def end(
@@ -109,25 +161,44 @@ class Claims:
     ) -> Unit[tuple[Entry, ...]]:
         """Append the last events of a run with the turn's end and its answer, all or nothing."""
         entries = yield from self._journal.append(claim.session_id, [*drafts, ending.draft], now_us)
-        yield from _still_held(claim)
-        if ending.answer is None:
-            yield from _leave_unanswered(claim)
-        else:
-            yield from _store_answer(claim, ending.answer, entries[-1].sequence, now_us)
-        yield Statement(
-            "UPDATE turn SET state = :state, end_us = :now, reason = :reason, receipt = :receipt,"
-            " owner = NULL WHERE id = :turn",
-            {
-                "state": ending.state,
-                "now": now_us,
-                "reason": ending.reason,
-                "receipt": ending.receipt,
-                "turn": claim.turn_id,
-            },
-        )
-        if self._afterwards is not None:
+        yield from still_held(claim)
+        yield from conclude(claim, ending, entries[-1].sequence, now_us, self._indexing)
+        yield from self.ledger.settle(claim.turn_id, ending.spent)
+        if self._afterwards is not None and claim.action is None:
             yield from self._afterwards(claim, ending.state, now_us)
+        if self._crowded is not None and ending.crowded:
+            yield from self._crowded(claim, ending.state, now_us)
+        yield from _audit(claim, drafts, now_us)
         return entries
+
+    def _with_money(self, claim: Claim, now_us: int) -> Unit[Claim | None]:
+        """The claim with what it may cost; None, and the turn queued as it was, while others hold the rest."""
+        allowance = yield from self.ledger.reserve(claim.turn_id, claim.account_id, now_us)
+        if allowance is not None:
+            return replace(claim, allowance=allowance)
+        yield Statement(
+            "UPDATE turn SET state = 1, attempt = attempt - 1, owner = NULL, start_us = NULL WHERE id = :turn",
+            {"turn": claim.turn_id},
+        )
+        return None
+
+    def hold(
+        self, claim: Claim, drafts: Sequence[Draft], holding: Holding, now_us: int
+    ) -> Unit[tuple[Entry, ...]]:
+        """Append the last events of a run that stopped on its way, and let go of its turn, all or nothing.
+
+        A turn that somebody asked to stop meanwhile is over instead.
+        """
+        entries = yield from self._journal.append(claim.session_id, drafts, now_us)
+        yield from still_held(claim)
+        yield from self.ledger.settle(claim.turn_id, holding.spent)
+        rows = yield Statement(
+            "UPDATE turn SET receipt = :receipt WHERE id = :turn RETURNING *",
+            {"receipt": holding.receipt, "turn": claim.turn_id},
+        )
+        more = yield from holding.let_go(claim_of(rows[0]), now_us)
+        yield from _audit(claim, drafts, now_us)
+        return (*entries, *more)
 
 
 def renew(owner: str, engine: Engine, now_us: int) -> Unit[None]:
@@ -162,14 +233,20 @@ def orphans(engine: Engine, now_us: int) -> Unit[tuple[Claim, ...]]:
         " WHERE t.state = 2 AND (o.id IS NULL OR o.expire_us < :now) LIMIT 100",
         {"now": now_us},
     )
-    return tuple(_claim(row) for row in rows)
+    return tuple(claim_of(row) for row in rows)
+
+
+def held(owner: str) -> Unit[tuple[Claim, ...]]:
+    """Runs that the store believes to be this owner's."""
+    rows = yield Statement("SELECT * FROM turn WHERE state = 2 AND owner = :owner", {"owner": owner})
+    return tuple(claim_of(row) for row in rows)
 
 
 def waiting_sessions() -> Unit[tuple[tuple[str, str], ...]]:
-    """Sessions, with their accounts, that have a queued turn and none running; at most 1,000."""
+    """Sessions, with their accounts, that have a queued turn that may run; at most 1,000."""
     rows = yield Statement(
-        "SELECT DISTINCT t.session_id, t.account_id FROM turn t WHERE t.state = 1 AND NOT EXISTS"
-        " (SELECT 1 FROM turn r WHERE r.session_id = t.session_id AND r.state = 2) LIMIT 1000"
+        "SELECT DISTINCT q.session_id, q.account_id FROM turn q WHERE q.state < 5 AND q.state = 1 AND NOT EXISTS"  # noqa: S608
+        f" (SELECT 1 FROM turn r WHERE r.session_id = q.session_id AND r.state = 2) AND {_NOT_BEHIND} LIMIT 1000"
     )
     return tuple((row["session_id"], row["account_id"]) for row in rows)
 
@@ -184,13 +261,45 @@ def cancellations(owner: str) -> Unit[tuple[tuple[str, str], ...]]:
     return tuple((row["id"], row["cancel_device"] or "") for row in rows)
 
 
-def _still_held(claim: Claim) -> Unit[None]:
+def still_held(claim: Claim) -> Unit[None]:
+    """Raises ClaimLost when the turn is not this claim's any more. Call it under the session's lock."""
     rows = yield Statement(
         "SELECT 1 AS held FROM turn WHERE id = :turn AND state = 2 AND owner = :owner AND attempt = :attempt",
         {"turn": claim.turn_id, "owner": claim.owner, "attempt": claim.attempt},
     )
     if not rows:
         raise ClaimLost(claim.turn_id)
+
+
+def _audit(claim: Claim, drafts: Sequence[Draft], now_us: int) -> Unit[None]:
+    """A line of the audit log for each action that ended."""
+    for draft in drafts:
+        if draft.audit:
+            line = audit.Entry(
+                event=audit.Event.ACTION_ENDED, at_us=now_us, account=claim.account_id, subject=draft.audit
+            )
+            yield from audit.append(line)
+
+
+def conclude(
+    claim: Claim, ending: Ending, sequence: int, now_us: int, indexing: Indexing | None
+) -> Unit[None]:
+    """Part of a unit that holds the turn: it is over. `sequence` is that of its last event."""
+    if ending.answer is not None:
+        yield from _store_answer(claim, ending.answer, sequence, now_us, indexing)
+    elif claim.message_id and not claim.alternative:
+        yield from _leave_unanswered(claim)
+    yield Statement(
+        "UPDATE turn SET state = :state, end_us = :now, reason = :reason, receipt = :receipt,"
+        " owner = NULL, resumption = NULL, wait_expire_us = NULL WHERE id = :turn",
+        {
+            "state": ending.state,
+            "now": now_us,
+            "reason": ending.reason,
+            "receipt": ending.receipt,
+            "turn": claim.turn_id,
+        },
+    )
 
 
 def _leave_unanswered(claim: Claim) -> Unit[None]:
@@ -201,23 +310,27 @@ def _leave_unanswered(claim: Claim) -> Unit[None]:
     )
 
 
-def _store_answer(claim: Claim, answer: Answer, sequence: int, now_us: int) -> Unit[None]:
-    depth = yield from depth_below(claim.session_id, claim.message_id)
+def _store_answer(
+    claim: Claim, answer: Answer, sequence: int, now_us: int, indexing: Indexing | None
+) -> Unit[None]:
+    depth = yield from depth_below(claim.session_id, claim.below)
     yield from store_message(
         claim.session_id,
         message_id=claim.answer_id,
         turn_id=claim.turn_id,
-        parent_id=claim.message_id,
+        parent_id=claim.below,
         depth=depth,
         role=ASSISTANT,
         sequence=sequence,
         data=answer.data(sequence, now_us),
         preview=answer.preview,
         now_us=now_us,
+        indexing=indexing,
     )
 
 
-def _claim(row: Row) -> Claim:
+def claim_of(row: Row) -> Claim:
+    """A row of the turn table."""
     return Claim(
         turn_id=row["id"],
         session_id=row["session_id"],
@@ -229,4 +342,10 @@ def _claim(row: Row) -> Claim:
         options=bytes(row["options"]),
         accepted_sequence=row["accepted_sequence"],
         cancel_device=row["cancel_device"] if row["cancel_request"] is not None else None,
+        receipt=bytes(row["receipt"] or b""),
+        parent_id=row["parent_id"],
+        action=bytes(row["action"]) if row["action"] is not None else None,
+        action_approved=bool(row["action_approved"]),
+        alternative=bool(row["alternative"]),
+        resumption=bytes(row["resumption"] or b""),
     )

@@ -13,18 +13,24 @@ from typing import TypeAlias, assert_never
 from chassis import call, ids
 from chassis.call import User
 from chassis.clock import Clock
-from chassis.database import ConstraintFailed, Database, Unit
-from chassis.errors import InvalidRequest, ServiceError, Violation
+from chassis.database import Database, Unit
+from chassis.errors import InvalidRequest, ScopeMissing, ServiceError, Violation
 from chassis.tasks import Tasks
 from context_svc.acknowledgements import acknowledge
+from context_svc.entrance import Entrance, Opening
 from context_svc.errors import CursorAhead, FrameUnexpected
-from context_svc.journal import ENDINGS, Entry, Kind
+from context_svc.journal import ENDINGS, Entry
 from context_svc.messages import require_session
-from context_svc.readers import Beat, Closed, CloseReason, Frame, Reader, Readers, Refused
-from context_svc.runs import Material, Runs
+from context_svc.paging import fitting
+from context_svc.readers import Closed, CloseReason, Frame, Reader, Readers, Refused
+from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.snapshots import Cursor, Snapshot, read_on
-from context_svc.turns import Accepted, Cancelled, Submission, Turns, TurnState
+from context_svc.turn_rows import TurnState
+from context_svc.turns import Accepted, Cancelled, Submission, Turns
+from context_svc.waiting import Reply
+
+APPROVE = "approve"  # the scope of a token that may answer approvals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +66,13 @@ class Stopped:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A client answers what a turn waits for."""
+
+    reply: Reply
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unreadable:
     """A client sent a frame that breaks the contract's rules, or that this server does not serve."""
@@ -75,7 +88,7 @@ class Shown:
     cursors: tuple[Cursor, ...]
 
 
-Incoming: TypeAlias = Opened | Said | Stopped | Shown | Unreadable
+Incoming: TypeAlias = Opened | Said | Stopped | Replied | Shown | Unreadable
 
 
 def unreadable(client_id: str, found: Sequence[Violation]) -> Unreadable:
@@ -104,42 +117,29 @@ class Conversations:
         self._runs = runs
         self._clock = clock
         self._log_epoch = log_epoch
+        self.entrance = Entrance(
+            database=database, readers=readers, schedule=schedule, runs=runs, clock=clock
+        )
 
     async def accept(self, submission: Submission, reader: Reader | None = None) -> Accepted:
-        """Store a message, durable on return, or find its turn; a new one is claimed in the same commit when
-        its session is free. `reader` follows the session from there on. Raises what `Turns.accept` raises.
+        """Store a message, durable on return, or find its turn. `reader` follows the session from there on.
+
+        Raises what `Turns.accept` raises.
         """
-        place = self._schedule.place(submission.session_id, submission.account_id)
-        try:
-            accepted, material = await self._once(submission, reader, wanted=place is not None)
-        except BaseException:
-            self._schedule.give_back(place)
-            raise
-        self._schedule.start(place, material)
-        if not accepted.joined:
-            self._schedule.wake(submission.session_id, submission.account_id)
-        for turn_id in accepted.interrupted.running if accepted.interrupted else ():
-            self._runs.stop(turn_id, "")
-        return accepted
+        return await self.entrance.begin(self._opening(submission), reader)
 
     async def send(self, user: User, submission: Submission, *, follow: bool) -> AsyncIterator[Frame]:
         """Accept a message, then (to `follow`) everything of its turn up to its last event."""
-        if not follow:
-            yield (await self.accept(submission)).entry
-            return
-        with self._readers.reader(user) as reader:
-            accepted = await self.accept(submission, reader)
-            yield accepted.entry
-            if accepted.joined:
-                self._readers.follow_known(reader, submission.session_id, accepted.entry.sequence)
-            async for frame in _of_turn(reader, accepted.turn_id):
-                yield frame
+        async for frame in self.entrance.follow(user, self._opening(submission), follow=follow):
+            yield frame
 
     async def events(
         self, user: User, cursors: Sequence[Cursor], *, all_sessions: bool
     ) -> AsyncIterator[Frame]:
         """Follow logs. Raises SessionNotFound, CursorAhead and TooManyStreams."""
         with self._readers.reader(user, all_sessions=all_sessions) as reader:
+            if all_sessions:
+                await self._readers.begin(reader)
             for cursor in cursors:
                 await self._readers.follow(reader, cursor)
             async for frame in reader.frames():
@@ -190,6 +190,19 @@ class Conversations:
         self._runs.stop(turn_id, user.sign_in)
         return cancelled.state
 
+    async def respond(self, user: User, reply: Reply) -> TurnState:
+        """Answer what a turn waits for; durable on return, says where the turn stands then.
+
+        Raises what `Waiting.respond` raises, and ScopeMissing for a token that may not approve.
+        """
+        if user.scopes and APPROVE not in user.scopes:  # on the native door the token's scope is that of Chat
+            raise ScopeMissing(metadata={"scope": APPROVE})
+        state = await self._database.write(
+            reply.session_id, lambda: self._turns.waiting.respond(reply, self._clock.now_us())
+        )
+        self._schedule.wake(reply.session_id, user.account)
+        return state
+
     async def acknowledge(self, user: User, cursors: Sequence[Cursor]) -> tuple[Cursor, ...]:
         """Note what the person's device has shown; answers what is stored now.
 
@@ -205,34 +218,11 @@ class Conversations:
 
         return await self._database.write(order[0].session_id, unit)
 
-    async def _once(
-        self, submission: Submission, reader: Reader | None, *, wanted: bool
-    ) -> tuple[Accepted, Material | None]:
-        def unit() -> Unit[tuple[Accepted, Material | None]]:
-            now_us = self._clock.now_us()
-            accepted = yield from self._turns.accept(
-                submission, turn_id=ids.uuid(), answer_id=ids.uuid(), now_us=now_us
-            )
-            if accepted.joined or not wanted:
-                return accepted, None
-            return accepted, (yield from self._schedule.take(submission.session_id, now_us))
+    def _opening(self, submission: Submission) -> Opening:
+        def unit(now_us: int) -> Unit[Accepted]:
+            return self._turns.accept(submission, turn_id=ids.uuid(), answer_id=ids.uuid(), now_us=now_us)
 
-        def announce(done: tuple[Accepted, Material | None]) -> None:
-            self._announce(done[0], reader)
-
-        try:
-            return await self._database.write(submission.session_id, unit, committed=announce)
-        except ConstraintFailed:  # another replica stored the same id, or claimed a turn, in the same moment
-            return await self._database.write(submission.session_id, unit, committed=announce)
-
-    def _announce(self, accepted: Accepted, reader: Reader | None) -> None:
-        if accepted.joined:
-            return
-        entry = accepted.entry
-        if reader is not None and not reader.follows(entry.session_id):
-            self._readers.follow_known(reader, entry.session_id, entry.sequence - 1, to_the_end=False)
-        also = accepted.interrupted.entries if accepted.interrupted else ()
-        self._readers.publish((entry, *also))
+        return Opening(account_id=submission.account_id, session_id=submission.session_id, unit=unit)
 
     async def _page(self, account_id: str, cursor: Cursor, limit: int) -> EventPage:
         last = await self._database.read(lambda: require_session(account_id, cursor.session_id))
@@ -241,11 +231,12 @@ class Conversations:
         entries = await self._database.read(lambda: read_on(account_id, cursor, self._log_epoch, limit))
         if isinstance(entries, Snapshot):
             return EventPage(entries=(), next=entries.through, at_end=True, snapshot=entries)
-        reached = entries[-1].sequence if entries else cursor.sequence
+        shown = entries[: fitting((len(entry.data) for entry in entries), limit)]
+        reached = shown[-1].sequence if shown else cursor.sequence
         return EventPage(
-            entries=entries,
+            entries=shown,
             next=Cursor(session_id=cursor.session_id, log_epoch=self._log_epoch, sequence=reached),
-            at_end=len(entries) < limit,
+            at_end=len(entries) < limit and len(shown) == len(entries),
         )
 
     async def _hear(self, user: User, hearing: _Hearing, incoming: AsyncIterator[Incoming]) -> None:
@@ -272,6 +263,8 @@ class Conversations:
                     )
             case Stopped(session_id=session_id, turn_id=turn_id, request_id=request_id):
                 await self.cancel(user, session_id, turn_id, request_id=request_id)
+            case Replied(reply):
+                await self.respond(user, reply)
             case Shown(cursors):
                 await self.acknowledge(user, cursors)
             case Unreadable(error=error):
@@ -311,21 +304,6 @@ class _Hearing:
             self.reader.close(CloseReason.DONE)
 
 
-async def _of_turn(reader: Reader, turn_id: str) -> AsyncIterator[Frame]:
-    """The frames of one turn after its TurnAccepted, up to its last event."""
-    opening = True
-    async for frame in reader.frames():
-        if isinstance(frame, Entry) and (frame.turn_id != turn_id or frame.kind == Kind.TURN_ACCEPTED):
-            continue
-        if not (opening and isinstance(frame, Beat)):
-            yield frame
-        opening = False
-        if isinstance(frame, Entry) and frame.kind in ENDINGS:
-            return
-        if isinstance(frame, Snapshot) and turn_id not in {turn.turn_id for turn in frame.open_turns}:
-            return
-
-
 async def _first_entry(reader: Reader, within: float) -> None:
     try:
         async with asyncio.timeout(within):
@@ -342,6 +320,8 @@ def _client_id(frame: Incoming) -> str:
             return submission.message_id
         case Stopped(request_id=request_id):
             return request_id
+        case Replied(reply):
+            return reply.key.request_id
         case Unreadable(client_id=client_id):
             return client_id
         case Opened() | Shown():

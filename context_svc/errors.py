@@ -205,6 +205,38 @@ class TurnOver(ServiceError):
     message = "This turn is over."
 
 
+class TurnNotWaiting(ServiceError):
+    """The turn does not wait for this answer: it was answered, superseded, or its time is over."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "TURN_NOT_WAITING"
+    message = "This turn does not wait for that answer."
+
+
+class ApprovalMismatch(ServiceError):
+    """The approval does not name the arguments that were asked about."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "APPROVAL_MISMATCH"
+    message = "The approval does not name the arguments that were asked about."
+
+
+class ActionNotFound(ServiceError):
+    """There is no such action for this person."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "ACTION_NOT_FOUND"
+    message = "No such action."
+
+
+class ArgumentsInvalid(ServiceError):
+    """The arguments do not fit the action's schema; `violations` say where."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARGUMENTS_INVALID"
+    message = "The arguments do not fit the action."
+
+
 class MessageNotFound(ServiceError):
     """The message id is unknown or belongs to someone else."""
 
@@ -235,6 +267,30 @@ class FrameUnexpected(ServiceError):
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "FRAME_UNEXPECTED"
     message = "This frame does not belong here."
+
+
+class BackupNotFound(ServiceError):
+    """No such backup, or its file is gone."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "BACKUP_NOT_FOUND"
+    message = "No such backup."
+
+
+class BackupTooNew(ServiceError):
+    """The backup was made by a newer version than this one."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "BACKUP_TOO_NEW"
+    message = "This backup was made by a newer version. Update first."
+
+
+class ArchiveInvalid(ServiceError):
+    """A file that is not whole, was changed, or is none of ours."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARCHIVE_INVALID"
+    message = "This file is not whole, or not one of ours."
 
 
 class PeerUnavailable(ServiceError):

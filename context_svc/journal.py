@@ -49,11 +49,12 @@ Payload: TypeAlias = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """An event before it has a number."""
+    """An event before it has a number. `audit` is what the audit log tells of it: an action, its agent, its outcome."""
 
     kind: Kind
     turn_id: str
     payload: Payload
+    audit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,12 +149,23 @@ class Journal:
         )
 
 
-def entries_after(session_id: str, account_id: str, sequence: int, limit: int) -> Unit[tuple[Entry, ...]]:
-    """At most `limit` entries of the log after `sequence`, in order."""
+def entries_after(
+    session_id: str, account_id: str, sequence: int, limit: int, most_bytes: int | None = None
+) -> Unit[tuple[Entry, ...]]:
+    """At most `limit` entries of the log after `sequence`, in order, and `most_bytes` in all but for the first."""
+    through = None
+    if most_bytes is not None:
+        through = yield from _within(session_id, sequence, limit, most_bytes)
     rows = yield Statement(
         "SELECT sequence, turn_id, kind, data FROM event"
-        " WHERE session_id = :session AND sequence > :sequence ORDER BY sequence LIMIT :limit",
-        {"session": session_id, "sequence": sequence, "limit": limit},
+        " WHERE session_id = :session AND sequence > :sequence AND sequence <= :through"
+        " ORDER BY sequence LIMIT :limit",
+        {
+            "session": session_id,
+            "sequence": sequence,
+            "through": 2**62 if through is None else through,
+            "limit": limit,
+        },
     )
     return tuple(
         Entry(
@@ -166,3 +178,19 @@ def entries_after(session_id: str, account_id: str, sequence: int, limit: int) -
         )
         for row in rows
     )
+
+
+def _within(session_id: str, sequence: int, limit: int, most_bytes: int) -> Unit[int | None]:
+    """The last of the next `limit` entries that fits into so many bytes with those before it; None: all fit."""
+    rows = yield Statement(
+        "SELECT sequence, LENGTH(data) AS size FROM event"
+        " WHERE session_id = :session AND sequence > :sequence ORDER BY sequence LIMIT :limit",
+        {"session": session_id, "sequence": sequence, "limit": limit},
+    )
+    total, through = 0, None
+    for row in rows:
+        total += row["size"]
+        if total > most_bytes and through is not None:
+            return through
+        through = int(row["sequence"])
+    return None

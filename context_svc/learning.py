@@ -19,7 +19,7 @@ from context_svc.jobs import Done, Limits, Result, Then
 from context_svc.preference_rows import Stored
 from context_svc.suggestions import Evidence, Suggestion, SuggestionState
 from context_svc.titles import Marks
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 KIND = "learning"
 RUN = 5  # turns

@@ -18,8 +18,8 @@ from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from context_svc import job_rows, preference_rows
 from context_svc import session_rows as rows
+from context_svc.background_runs import BackgroundRuns
 from context_svc.claims import Claim
-from context_svc.errors import SuggestionFailed
 from context_svc.item_rows import Selection, live
 from context_svc.items import MEMORY_PREFIX, Author, Item, ItemWrite, Placement, Scope, Source
 from context_svc.job_rows import Job, NewJob
@@ -27,10 +27,10 @@ from context_svc.jobs import Done, Later, Limits, Result, Then
 from context_svc.known import Known
 from context_svc.messages import Branch
 from context_svc.preference_rows import Stored
-from context_svc.runs import Material, Orchestrator, Over, Purpose
+from context_svc.runs import Material, Purpose
 from context_svc.session_rows import Session
-from context_svc.titles import WHILE_BUSY, background
-from context_svc.turns import USER, TurnState
+from context_svc.titles import WHILE_BUSY, WITHOUT_MONEY, background
+from context_svc.turn_rows import USER, TurnState
 
 KIND = "memory"
 MOST_AT_ONCE = 5
@@ -81,7 +81,7 @@ class Memories:
         *,
         database: Database,
         clock: Clock,
-        orchestrator: Orchestrator,
+        runs: BackgroundRuns,
         put: Put,
         idle: Callable[[], bool],
         wanted: Wanted,
@@ -90,7 +90,7 @@ class Memories:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._orchestrator = orchestrator
+        self._runs = runs
         self._put = put
         self._idle = idle
         self._wanted = wanted
@@ -104,18 +104,14 @@ class Memories:
         material = await self._database.read(lambda: self._material(job))
         if material is None:
             return Done()
+        answer = await self._runs.ask(material)
+        if answer is None:
+            return Later(WITHOUT_MONEY)
         said = self._words(material.branch.messages)
-        lines = [line for line in proposals(await self._ask(material)) if spoken(line, said)]
+        lines = [line for line in proposals(answer.text) if spoken(line, said)]
         local = self._stays_here(material.settings, material.branch.messages)
         placement = Placement.LOCAL_ONLY if local else Placement.ANY
         return Done(lambda now_us: self._store(job, lines, placement, now_us)) if lines else Done()
-
-    async def _ask(self, material: Material) -> str:
-        async with self._orchestrator.run(material) as stream:
-            async for frame in stream.frames():
-                if isinstance(frame, Over):
-                    return frame.text if frame.state is TurnState.FINISHED else ""
-        raise SuggestionFailed("the stream ended early")
 
     def _material(self, job: Job) -> Unit[Material | None]:
         session = yield from self._session(job)

@@ -8,10 +8,12 @@ from itertools import accumulate
 
 from chassis.database import Database, Row, Statement, Unit, Value
 from context_svc.errors import MessageNotFound, SessionNotFound
-from context_svc.paging import Key, PageTokens, Query, page_size
+from context_svc.paging import Key, PageTokens, Query, fitting, page_size
+from context_svc.turn_rows import base_of
 
 MOST_MATERIAL = 256  # messages of a branch that a turn is given
 MOST_MATERIAL_BYTES = 2 * 1024 * 1024  # about half a million tokens
+_WHOLE_BRANCH = 1_000_000  # messages
 STEP = 64  # messages: the beginning of the material moves by so many at once
 
 
@@ -25,10 +27,19 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Branch:
-    """The end of a branch, oldest first, and how many messages lie before it."""
+    """The end of a branch, oldest first, and how many messages lie before it.
+
+    `ids` name its messages; `all_ids` also those right before them that were read and left out.
+    """
 
     messages: tuple[bytes, ...]
     earlier: int
+    ids: tuple[str, ...] = ()
+    all_ids: tuple[str, ...] = ()
+
+
+NOTHING = Branch(messages=(), earlier=0)
+"""What a turn that answers no message is given."""
 
 
 class History:
@@ -39,22 +50,39 @@ class History:
         self._tokens = tokens
 
     async def page(
-        self, account_id: str, session_id: str, *, size: int, token: str, newest_first: bool
+        self,
+        account_id: str,
+        session_id: str,
+        *,
+        size: int,
+        token: str,
+        newest_first: bool,
+        leaf_id: str = "",
     ) -> Page:
-        """A page over every branch. Raises SessionNotFound and PageTokenInvalid."""
-        query = Query(
-            account=account_id, name="messages", filters={"session": session_id, "newest_first": newest_first}
-        )
-        after = self._tokens.read(query, token, (int,))
+        """A page over every branch, or over the one that ends with `leaf_id`.
+
+        Raises SessionNotFound, MessageNotFound (the leaf) and PageTokenInvalid.
+        """
+        filters: dict[str, str | int | bool] = {
+            "session": session_id,
+            "newest_first": newest_first,
+            "leaf": leaf_id,
+        }
+        query = Query(account=account_id, name="messages", filters=filters)
+        after = self._tokens.read(query, token, (int, int))
         limit = page_size(size)
-        rows = await self._database.read(
-            lambda: _page(account_id, session_id, after, limit + 1, newest_first)
-        )
-        shown = rows[:limit]
-        more = len(rows) > limit
+        asked = _Asked(account_id=account_id, session_id=session_id, after=after, newest_first=newest_first)
+        if leaf_id:
+            rows = await self._database.read(lambda: _branch_page(asked, leaf_id, limit + 1))
+        else:
+            rows = await self._database.read(lambda: _page(asked, limit + 1))
+        shown = rows[: fitting((len(row["data"]) for row in rows), limit)]
+        more = len(rows) > len(shown)
         return Page(
             messages=tuple(row["data"] for row in shown),
-            next_page_token=self._tokens.issue(query, [shown[-1]["sequence"]]) if more else "",
+            next_page_token=self._tokens.issue(query, [shown[-1]["sequence"], shown[-1]["role"]])
+            if more
+            else "",
         )
 
     async def message(self, account_id: str, session_id: str, message_id: str) -> bytes:
@@ -94,21 +122,63 @@ def _rate(account_id: str, session_id: str, message_id: str, rated: Callable[[by
     return data
 
 
-def _page(
-    account_id: str, session_id: str, after: Key | None, limit: int, newest_first: bool
-) -> Unit[Sequence[Row]]:
-    yield from require_session(account_id, session_id)
-    arguments: dict[str, Value] = {"session": session_id, "limit": limit}
-    if after is not None:
-        arguments["after"] = after[0]
-    comparison, order = ("<", "DESC") if newest_first else (">", "ASC")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """Whose page of which session, from behind `after` = (sequence, role)."""
+
+    account_id: str
+    session_id: str
+    after: Key | None
+    newest_first: bool
+
+
+def _page(asked: _Asked, limit: int) -> Unit[Sequence[Row]]:
+    yield from require_session(asked.account_id, asked.session_id)
+    arguments: dict[str, Value] = {"session": asked.session_id, "limit": limit}
+    if asked.after is not None:
+        arguments |= {"sequence": asked.after[0], "role": asked.after[1]}
+    comparison, order = ("<", "DESC") if asked.newest_first else (">", "ASC")
     rows = yield Statement(
-        "SELECT sequence, data FROM message WHERE session_id = :session"  # noqa: S608 - two fixed words
-        + (f" AND sequence {comparison} :after" if after is not None else "")
-        + f" ORDER BY sequence {order} LIMIT :limit",
+        "SELECT sequence, role, data FROM message WHERE session_id = :session"  # noqa: S608 - two fixed words
+        + (f" AND (sequence, role) {comparison} (:sequence, :role)" if asked.after is not None else "")
+        + f" ORDER BY sequence {order}, role {order} LIMIT :limit",
         arguments,
     )
     return rows
+
+
+def _branch_page(asked: _Asked, leaf_id: str, limit: int) -> Unit[Sequence[Row]]:
+    """A page of one branch. Newest first it costs what it shows; the other way round it reads the whole branch."""
+    yield from require_session(asked.account_id, asked.session_id)
+    yield from _message(asked.account_id, asked.session_id, leaf_id)
+    start, most = leaf_id, _WHOLE_BRANCH
+    if asked.newest_first:
+        most = limit
+        if asked.after is not None:
+            start, most = (yield from _at(asked)), limit + 1
+    rows = yield from _upwards(asked.session_id, start, most)
+    if not asked.newest_first:
+        rows.reverse()
+    behind = [row for row in rows if asked.after is None or _is_behind(row, asked)]
+    return behind[:limit]
+
+
+def _at(asked: _Asked) -> Unit[str]:
+    """The message that the page before ended with. Raises MessageNotFound when it was removed meanwhile."""
+    assert asked.after is not None
+    rows = yield Statement(
+        "SELECT id FROM message WHERE session_id = :session AND sequence = :sequence AND role = :role",
+        {"session": asked.session_id, "sequence": asked.after[0], "role": asked.after[1]},
+    )
+    if not rows:
+        raise MessageNotFound
+    return str(rows[0]["id"])
+
+
+def _is_behind(row: Row, asked: _Asked) -> bool:
+    assert asked.after is not None
+    here, there = (row["sequence"], row["role"]), tuple(asked.after)
+    return here < there if asked.newest_first else here > there
 
 
 def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
@@ -123,30 +193,49 @@ def _message(account_id: str, session_id: str, message_id: str) -> Unit[bytes]:
     return data
 
 
-def branch(session_id: str, leaf_id: str) -> Unit[Branch]:
+def branch(session_id: str, leaf_id: str, *, whole: bool = False) -> Unit[Branch]:
     """The end of the branch that ends with `leaf_id`: the same cost however long the branch is.
 
-    Where it begins moves in steps: between two steps a window begins as the one before it did, and an engine need
-    not read it again.
+    With `whole` nothing that was read is left out to let its beginning move in steps.
 
-    A message may have been queued behind a turn that then ended without an answer: what came before it is the
-    message of that turn.
+    Where it begins moves in steps: between two steps a window begins as the one before it did, and an engine need
+    not read it again. Raises MessageNotFound.
     """
-    rows = yield Statement(
-        "WITH RECURSIVE branch (id, parent_id, depth, data, height) AS ("
-        " SELECT id, parent_id, depth, data, 1 FROM message WHERE session_id = :session AND id = :leaf"
-        " UNION ALL SELECT m.id, m.parent_id, m.depth, m.data, b.height + 1 FROM branch b"
-        " JOIN message m ON m.session_id = :session AND m.id = CASE WHEN EXISTS (SELECT 1 FROM message p"
-        " WHERE p.session_id = :session AND p.id = b.parent_id) THEN b.parent_id ELSE (SELECT t.message_id"
-        " FROM turn t WHERE t.session_id = :session AND t.answer_id = b.parent_id) END"
-        " WHERE b.height < :most)"
-        " SELECT depth, data FROM branch ORDER BY depth",
-        {"session": session_id, "leaf": leaf_id, "most": MOST_MATERIAL},
-    )
+    rows = yield from _upwards(session_id, leaf_id, MOST_MATERIAL)
     if not rows:
         raise MessageNotFound
-    kept = rows[left_out([(row["depth"], len(row["data"])) for row in rows]) :]
-    return Branch(messages=tuple(row["data"] for row in kept), earlier=kept[0]["depth"])
+    rows.reverse()
+    kept = rows if whole else rows[left_out([(row["depth"], len(row["data"])) for row in rows]) :]
+    return Branch(
+        messages=tuple(row["data"] for row in kept),
+        earlier=kept[0]["depth"],
+        ids=tuple(row["id"] for row in kept),
+        all_ids=tuple(row["id"] for row in rows),
+    )
+
+
+def _upwards(session_id: str, leaf_id: str, most: int) -> Unit[list[Row]]:
+    """A message and those before it on its branch, newest first.
+
+    A message may have been queued behind a turn that then ended without an answer: what came before it is what that
+    turn hangs below.
+    """
+    rows: list[Row] = []
+    parent: str | None = leaf_id
+    while parent and len(rows) < most:
+        found = yield Statement(
+            "WITH RECURSIVE branch (id, parent_id, depth, sequence, role, data, height) AS ("
+            " SELECT id, parent_id, depth, sequence, role, data, 1 FROM message"
+            " WHERE session_id = :session AND id = :leaf"
+            " UNION ALL SELECT m.id, m.parent_id, m.depth, m.sequence, m.role, m.data, b.height + 1 FROM branch b"
+            " JOIN message m ON m.session_id = :session AND m.id = b.parent_id WHERE b.height < :most)"
+            " SELECT id, parent_id, depth, sequence, role, data FROM branch ORDER BY height",
+            {"session": session_id, "leaf": parent, "most": most - len(rows)},
+        )
+        rows.extend(found)
+        missing = found[-1]["parent_id"] if found else parent
+        parent = (yield from base_of(session_id, missing)) if missing else None
+    return rows
 
 
 def left_out(read: Sequence[tuple[int, int]]) -> int:

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ Key: TypeAlias = Sequence[str | int]
 
 _SIGNATURE = 16
 DEFAULT, LARGEST = 50, 200
+PAGE_BYTES = 2 * 1024 * 1024  # of content: an answer may have 4 MiB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,3 +68,14 @@ class PageTokens:
 def page_size(asked: int) -> int:
     """How many rows a page has: 50 when nothing was asked, at most 200."""
     return min(asked or DEFAULT, LARGEST)
+
+
+def fitting(sizes: Iterable[int], limit: int) -> int:
+    """How many of these rows, each its bytes, fill a page of at most `limit` rows: at least one, if there is one."""
+    total = count = 0
+    for size in sizes:
+        total += size
+        if count == limit or (count and total > PAGE_BYTES):
+            break
+        count += 1
+    return count

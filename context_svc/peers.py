@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import grpc
 
 from assistant.agent.v1 import agent_pb2
+from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
 from chassis.tasks import Tasks
-from context_svc.errors import PeerUnavailable
+from context_svc import archive
+from context_svc.archive import Manifest
+from context_svc.errors import ArchiveInvalid, PeerUnavailable
 from context_svc.grants import Grants, Work
 from context_svc.runs import Frame, Material
 from context_svc.wire import turn as wire
+from context_svc.wire.times import timestamp
 from context_svc.wire.turn import Budget
 
 CONNECT = 10.0  # seconds: long enough for a room that is being restarted
@@ -34,10 +40,11 @@ class OrchestratorPeer:
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
         """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
+        request = wire.start(material, self._budget, self._leave(material))
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
             try:
                 async with asyncio.timeout(CONNECT):
-                    await stream.write(wire.start(material, self._budget, self._leave(material)))
+                    await stream.write(request)
                     await stream.wait_for_connection()
             except TimeoutError as error:
                 raise PeerUnavailable("orchestrator_svc does not answer") from error
@@ -45,7 +52,7 @@ class OrchestratorPeer:
                 raise PeerUnavailable(f"orchestrator_svc: {error.code().name}") from error
             except asyncio.InvalidStateError as error:
                 raise PeerUnavailable("orchestrator_svc refused the turn") from error
-            turn = OrchestratorTurn(stream)
+            turn = OrchestratorTurn(stream, wire.context_keys(request))
             async with Tasks() as tasks:
                 tasks.spawn("renew grants", self._renew(turn, material))
                 yield turn
@@ -93,10 +100,13 @@ class OrchestratorTurn:
     """One turn that runs there."""
 
     def __init__(
-        self, stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse]
+        self,
+        stream: grpc.aio.StreamStreamCall[turn_pb2.RunTurnRequest, turn_pb2.RunTurnResponse],
+        context_keys: tuple[str, ...],
     ) -> None:
         self._stream = stream
         self._writing = asyncio.Lock()  # grpc.aio takes one write at a time
+        self.context_keys = context_keys
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the turn makes. Raises PeerUnavailable when the room breaks off."""
@@ -111,8 +121,82 @@ class OrchestratorTurn:
         """Ask the turn to stop."""
         await self.send(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
 
+    async def effect_recorded(self, call_id: str) -> None:
+        """Let an action with effects run."""
+        recorded = turn_pb2.EffectRecorded(call_id=call_id)
+        await self.send(turn_pb2.RunTurnRequest(effect_recorded=recorded))
+
     async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
         """Tell the turn something; without effect on one that is over."""
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             async with self._writing:
                 await self._stream.write(frame)
+
+
+class MediaVault:
+    """media_svc, whose state is part of a backup."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = media_pb2_grpc.MediaServiceStub(channel)
+
+    @asynccontextmanager
+    async def write(self, backup_id: str) -> AsyncIterator[MediaState]:
+        """Its whole state as of now. Raises PeerUnavailable."""
+        request = media_pb2.WriteBackupRequest(backup_id=backup_id)
+        async with streaming(self._stub.WriteBackup(request)) as stream:
+            frames = aiter(stream)
+            try:
+                async with asyncio.timeout(CONNECT):
+                    first = await anext(frames)
+            except (TimeoutError, StopAsyncIteration) as error:
+                raise PeerUnavailable("media_svc does not answer") from error
+            except grpc.aio.AioRpcError as error:
+                raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+            yield MediaState(first.header.format_version, frames)
+
+    async def read(self, manifest: Manifest, path: Path) -> None:
+        """Put the part of a backup in the place of its state. Raises PeerUnavailable and ArchiveInvalid."""
+        try:
+            await self._stub.ReadBackup(_backup_frames(manifest, path))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+            raise ArchiveInvalid(f"media_svc: {error.code().name}") from error
+
+
+class MediaState:
+    """media_svc's state on its way."""
+
+    def __init__(self, format: int, frames: AsyncIterator[media_pb2.WriteBackupResponse]) -> None:
+        self.format = format
+        self._frames = frames
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Its bytes. Raises PeerUnavailable when they do not come whole."""
+        digest, finished = hashlib.sha256(), media_pb2.BackupFinished()
+        try:
+            async for frame in self._frames:
+                digest.update(frame.chunk)
+                finished = frame.finished
+                if frame.chunk:
+                    yield frame.chunk
+        except grpc.aio.AioRpcError as error:
+            raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+        if finished.sha256 != digest.hexdigest():
+            raise PeerUnavailable("media_svc's part did not come whole")
+
+
+async def _backup_frames(manifest: Manifest, path: Path) -> AsyncIterator[media_pb2.ReadBackupRequest]:
+    part = manifest.parts[archive.MEDIA]
+    yield media_pb2.ReadBackupRequest(
+        header=media_pb2.BackupHeader(
+            backup_id=manifest.id,
+            format_version=manifest.media_format,
+            snapshot_time=timestamp(manifest.snapshot_us),
+        )
+    )
+    pieces = archive.pieces(path, archive.MEDIA)
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield media_pb2.ReadBackupRequest(chunk=piece)
+    finished = media_pb2.BackupFinished(size=part.size, sha256=part.sha256)
+    yield media_pb2.ReadBackupRequest(finished=finished)

@@ -2,7 +2,8 @@
 
 A reader registers, reads its log to the end, then follows what is published. What does not fit into its outbox is
 dropped, and the reader reads the log again from its cursor: a slow reader costs a bounded amount of memory and nobody
-else's time. A gap can therefore never be seen, only a delay.
+else's time. A gap can therefore never be seen, only a delay. One that takes nothing at all for 30 seconds is detached:
+what waits for it is dropped, and should it read again, it is told where to resume.
 """
 
 from __future__ import annotations
@@ -10,24 +11,33 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from chassis import telemetry
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError
+from chassis.hints import Touched
+from chassis.tasks import Tasks
 from context_svc.errors import CursorAhead, SessionNotFound, TooManyStreams
 from context_svc.journal import Entry
 from context_svc.snapshots import Cursor, Snapshot, read_on
 
+log = telemetry.logger(__name__)
+
 OUTBOX_EVENTS = 256
 OUTBOX_BYTES = 256 * 1024
-PAGE = 200
-HEARTBEAT = 15.0  # seconds
+PAGE = 200  # events that are read at once
+PAGE_BYTES = 128 * 1024  # of them: all that a stalled reader holds beside its outbox
+HEARTBEAT = 15.0  # seconds of silence
+STALLED = 30.0  # seconds in which a client took nothing
+ROUND = 1.0  # seconds between two looks at all readers
+RECENT_US = 60_000_000  # how far back a hint makes us look: more than clocks differ and a commit takes
 LIFETIME = 3600.0  # seconds, give or take a tenth
 
 
@@ -69,12 +79,23 @@ class Refused:
 Frame: TypeAlias = Entry | Snapshot | Beat | Closed | Refused
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moved:
+    """Where a session's log stands now."""
+
+    session_id: str
+    account_id: str
+    last_sequence: int
+
+
 class Reader:
     """One open stream of one account. One task takes its frames; the other methods are for whoever has news."""
 
     def __init__(self, user: User, log_epoch: str, database: Database, clock: Clock) -> None:
         self.account_id = user.account
         self.sign_in = user.sign_in
+        self.began: Mapping[str, int] = {}
+        """Where each session of the account stood when a reader of all of them began, on a shared store."""
         self._log_epoch = log_epoch
         self._database = database
         self._clock = clock
@@ -86,6 +107,10 @@ class Reader:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._closed: CloseReason | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._spoke = clock.monotonic()
+        self._handing_since: float | None = None  # a frame is on its way to the client
+        self._beat_due = False
 
     def follow(
         self, session_id: str, sequence: int, *, to_the_end: bool = True, foreign: Cursor | None = None
@@ -134,6 +159,16 @@ class Reader:
             self._bytes += len(entry.data)
         self._wake.set()
 
+    def look_again(self, session_id: str) -> None:
+        """Another process may have appended to a session that is followed: read on."""
+        if session_id in self._positions:
+            self._behind[session_id] = True
+            self._wake.set()
+
+    def has(self, session_id: str, sequence: int) -> bool:
+        """Whether nothing up to `sequence` is missing here, as far as this reader follows the session or began."""
+        return self._positions.get(session_id, self.began.get(session_id, 0)) >= sequence
+
     def say(self, refused: Refused) -> None:
         """Put in a frame that is no event, after what waits now."""
         self._outbox.append(refused)
@@ -144,8 +179,39 @@ class Reader:
         self._closed = reason
         self._wake.set()
 
+    def look(self, now: float) -> bool:
+        """Speak when the stream was silent for long; whether it is stalled: its client takes nothing.
+
+        One that stays so for as long again is cut off: not even its end can be told.
+        """
+        if self._handing_since is None:
+            if now - self._spoke >= HEARTBEAT:
+                self._beat_due = True
+                self._wake.set()
+            return False
+        waited = now - self._handing_since
+        if waited >= 2 * STALLED and self._task is not None:
+            self._task.cancel()
+        return waited >= STALLED and self._closed is not CloseReason.SLOW
+
+    def detach(self) -> None:
+        """Drop all that waits for a stalled client; should it read again, it is told where to resume."""
+        self._outbox = deque()
+        self._bytes = 0
+        self._behind.clear()
+        self._foreign.clear()
+        self.close(CloseReason.SLOW)
+
     async def frames(self) -> AsyncIterator[Frame]:
         """Everything this reader is to get, to the end of the stream. Opens with a Beat."""
+        self._task = asyncio.current_task()
+        async for frame in self._frames():
+            self._handing_since = self._clock.monotonic()
+            yield frame
+            self._handing_since = None
+            self._spoke = self._clock.monotonic()
+
+    async def _frames(self) -> AsyncIterator[Frame]:
         yield self._beat()
         while True:
             while self._behind:
@@ -166,16 +232,22 @@ class Reader:
             asked = self._foreign.pop(session_id, None) or next(self._cursors([session_id]))
             self._behind[session_id] = False
             page = await self._database.read(
-                lambda asked=asked: read_on(self.account_id, asked, self._log_epoch, PAGE)  # type: ignore[misc]
+                lambda asked=asked: read_on(  # type: ignore[misc]
+                    self.account_id, asked, self._log_epoch, PAGE, PAGE_BYTES
+                )
             )
             if isinstance(page, Snapshot):
                 if self._jumps(page):
                     yield page
                 continue
             for entry in page:
+                if self._closed is CloseReason.SLOW:
+                    break
                 if self._advances(entry):
                     yield entry
-            if len(page) == PAGE and session_id in self._positions:
+            if self._closed is CloseReason.SLOW:
+                break
+            if page and session_id in self._positions:  # it may have been cut anywhere
                 self._behind[session_id] = True
         self._behind.pop(session_id, None)
 
@@ -219,12 +291,11 @@ class Reader:
         self._wake.clear()
         if self._behind or self._outbox or self._closed is not None:
             return True
-        try:
-            async with asyncio.timeout(HEARTBEAT):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
-        return True
+        if not self._beat_due:
+            await self._wake.wait()
+        silent = self._beat_due and not (self._behind or self._outbox or self._closed is not None)
+        self._beat_due = False
+        return not silent
 
     def _beat(self) -> Beat:
         moved, self._moved = self._moved, set()
@@ -248,6 +319,7 @@ class Readers:
         self._of_session: dict[str, set[Reader]] = {}
         self._of_account: dict[str, set[Reader]] = {}
         self._everything: dict[str, set[Reader]] = {}
+        self._somebody = asyncio.Event()
 
     def __len__(self) -> int:
         return sum(len(readers) for readers in self._of_account.values())
@@ -260,6 +332,7 @@ class Readers:
             raise TooManyStreams(quota="streams of an account")
         reader = Reader(user, self._log_epoch, self._database, self._clock)
         mine.add(reader)
+        self._somebody.set()
         if all_sessions:
             self._everything.setdefault(user.account, set()).add(reader)
         lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
@@ -293,6 +366,31 @@ class Readers:
         self._of_session.setdefault(session_id, set()).add(reader)
         reader.follow(session_id, sequence, to_the_end=to_the_end)
 
+    async def begin(self, reader: Reader) -> None:
+        """Note where the account's sessions stand, so that what another process appends later can be told apart."""
+        if self._database.engine != "sqlite":
+            reader.began = await self._database.read(lambda: _positions_of(reader.account_id))
+
+    async def look_again(self, touched: Touched) -> None:
+        """Other processes may have appended: readers of what they touched read on from where they are."""
+        for session_id in [each for each in self._of_session if touched.concerns(each)]:
+            for reader in self._of_session[session_id]:
+                reader.look_again(session_id)
+        if not self._everything:
+            return
+        since_us = 0 if touched.everything else self._clock.now_us() - RECENT_US
+        accounts = frozenset(self._everything)
+        for moved in await self._database.read(lambda: _moved_since(since_us)):
+            if moved.account_id in accounts:
+                self._notice(moved)
+
+    def _notice(self, moved: Moved) -> None:
+        for reader in self._everything.get(moved.account_id, ()):
+            if reader.follows(moved.session_id) or reader.has(moved.session_id, moved.last_sequence):
+                continue
+            self._of_session.setdefault(moved.session_id, set()).add(reader)
+            reader.follow(moved.session_id, reader.began.get(moved.session_id, 0))
+
     def publish(self, entries: Iterable[Entry]) -> None:
         """Hand committed entries to everyone who reads their session."""
         for entry in entries:
@@ -304,6 +402,24 @@ class Readers:
                     reader.follow(entry.session_id, entry.sequence - 1, to_the_end=False)
                     self._of_session.setdefault(entry.session_id, set()).add(reader)
                     reader.deliver(entry)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Keep silent streams alive and detach stalled ones while the block lasts."""
+        async with Tasks() as tasks:
+            tasks.spawn("watch the readers", self._watch())
+            yield
+
+    async def _watch(self) -> None:
+        while True:
+            await self._somebody.wait()
+            await self._clock.sleep(ROUND)
+            now = self._clock.monotonic()
+            for reader in [each for readers in self._of_account.values() for each in readers]:
+                if reader.look(now):
+                    log.info("a stalled reader was detached", account=reader.account_id)
+                    self._unlist(reader)
+                    reader.detach()
 
     def close_all(self, reason: CloseReason) -> None:
         """End every stream, as at the end of the process."""
@@ -324,9 +440,15 @@ class Readers:
             reader.close(CloseReason.DELETED)
 
     def _forget(self, reader: Reader) -> None:
+        self._unlist(reader)
+        _discard(self._of_account, reader.account_id, reader)
+        if not self._of_account:
+            self._somebody.clear()
+
+    def _unlist(self, reader: Reader) -> None:
+        """Deliver nothing to it any more."""
         for session_id in reader.sessions:
             _discard(self._of_session, session_id, reader)
-        _discard(self._of_account, reader.account_id, reader)
         _discard(self._everything, reader.account_id, reader)
 
 
@@ -335,6 +457,23 @@ def _discard(index: dict[str, set[Reader]], key: str, reader: Reader) -> None:
     readers.discard(reader)
     if not readers:
         index.pop(key, None)
+
+
+def _positions_of(account_id: str) -> Unit[Mapping[str, int]]:
+    rows = yield Statement(
+        "SELECT id, last_sequence FROM session WHERE account_id = :account", {"account": account_id}
+    )
+    return {row["id"]: row["last_sequence"] for row in rows}
+
+
+def _moved_since(since_us: int) -> Unit[Sequence[Moved]]:
+    rows = yield Statement(
+        "SELECT id, account_id, last_sequence FROM session WHERE update_us > :since", {"since": since_us}
+    )
+    return [
+        Moved(session_id=row["id"], account_id=row["account_id"], last_sequence=row["last_sequence"])
+        for row in rows
+    ]
 
 
 def _last_sequence(session_id: str, account_id: str) -> Unit[int | None]:

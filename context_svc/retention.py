@@ -8,34 +8,24 @@ removes anything. Setting the clock back removes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
 from context_svc import job_rows
 from context_svc import session_rows as rows
+from context_svc.clearing import TombstoneCodec, relabel, remove, tombstone
 from context_svc.job_rows import Job, NewJob
 from context_svc.jobs import Later, Limits, Result
-from context_svc.journal import Draft, Entry, Journal, Kind, Publish
+from context_svc.journal import Entry, Journal, Publish
 from context_svc.preference_rows import Stored
-from context_svc.session_rows import Session, TitleSource
+from context_svc.session_rows import Session
 
 KIND = "retention"
 EVERY = 3_600.0  # seconds between two looks
 DOUBT = 86_400.0  # seconds that a surprising time must have stood before anything is removed
 _PAGE = 200
 _SECOND = 1_000_000
-
-
-class RetentionCodec(Protocol):
-    """Writes what retention puts into a log."""
-
-    def messages_cleared(self, through: int) -> bytes:
-        """A serialised MessagesCleared."""
-
-    def session_changed(self, session: Session, changed: Sequence[str], sequence: int) -> bytes:
-        """A serialised SessionChanged; `sequence` is that of its event."""
 
 
 class Retention:
@@ -54,7 +44,7 @@ class Retention:
         database: Database,
         clock: Clock,
         journal: Journal,
-        codec: RetentionCodec,
+        codec: TombstoneCodec,
         publish: Publish,
         kept_us: Callable[[bytes, Stored], int | None],
     ) -> None:
@@ -103,27 +93,15 @@ class Retention:
         through = yield from _reach(session, before_us)
         if not (yield from _anything(session_id, through)):
             return ()
-        yield from _delete(session_id, through)
-        left = yield from _relabel(session, through)
-        entries = yield from self._journal.append(session_id, self._tombstone(left, session, through), now_us)
+        yield from remove(session_id, through)
+        left = yield from relabel(session, through)
+        drafts = tombstone(self._codec, left, session, through)
+        entries = yield from self._journal.append(session_id, drafts, now_us)
         yield Statement(
             "UPDATE session SET update_us = :update WHERE id = :id",
             {"update": session.update_us, "id": session_id},
         )
         return entries
-
-    def _tombstone(self, left: Session, before: Session, through: int) -> list[Draft]:
-        cleared = self._codec.messages_cleared(through)
-        drafts = [Draft(kind=Kind.MESSAGES_CLEARED, turn_id="", payload=lambda _sequence, _time: cleared)]
-        if left.title != before.title:
-            drafts.append(
-                Draft(
-                    kind=Kind.SESSION_CHANGED,
-                    turn_id="",
-                    payload=lambda sequence, _time: self._codec.session_changed(left, ("title",), sequence),
-                )
-            )
-        return drafts
 
 
 def _with_settings(after: str) -> Unit[Sequence[Row]]:
@@ -138,11 +116,15 @@ def _with_settings(after: str) -> Unit[Sequence[Row]]:
 
 
 def _reach(session: Session, before_us: int) -> Unit[int]:
-    """The last sequence that goes: everything up to it is too old, and no open turn lies there."""
+    """The last sequence that goes: everything up to it is too old, and neither an open turn nor what it answers
+    lies there.
+    """
     found = yield Statement(
         "SELECT min(sequence) AS kept FROM (SELECT min(sequence) AS sequence FROM event"
         " WHERE session_id = :session AND create_us >= :before UNION ALL"
-        " SELECT min(accepted_sequence) AS sequence FROM turn WHERE session_id = :session AND state < 5) bounds",
+        " SELECT min(accepted_sequence) AS sequence FROM turn WHERE session_id = :session AND state < 5 UNION ALL"
+        " SELECT min(m.sequence) AS sequence FROM turn t JOIN message m ON m.session_id = t.session_id"
+        " AND m.id IN (t.message_id, t.parent_id) WHERE t.session_id = :session AND t.state < 5) bounds",
         {"session": session.id, "before": before_us},
     )
     kept: int | None = found[0]["kept"]
@@ -157,35 +139,3 @@ def _anything(session_id: str, through: int) -> Unit[bool]:
         {"session": session_id, "through": through},
     )
     return bool(found)
-
-
-def _delete(session_id: str, through: int) -> Unit[None]:
-    for table in ("event", "message"):
-        yield Statement(
-            f"DELETE FROM {table} WHERE session_id = :session AND sequence <= :through",  # noqa: S608 - our names
-            {"session": session_id, "through": through},
-        )
-    yield Statement(
-        "DELETE FROM turn WHERE session_id = :session AND state >= 5 AND accepted_sequence <= :through"
-        " AND NOT EXISTS (SELECT 1 FROM event e WHERE e.session_id = turn.session_id AND e.turn_id = turn.id)",
-        {"session": session_id, "through": through},
-    )
-
-
-def _relabel(session: Session, through: int) -> Unit[Session]:
-    """Take back what was made of removed messages: a suggested title, the preview, the end of the branch."""
-    suggested = session.title_source is TitleSource.MODEL
-    changed = yield Statement(
-        "UPDATE session SET first_sequence = :first, title = :title, title_source = :source,"
-        " preview = CASE WHEN EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id"
-        " AND m.id = session.head_message_id) THEN preview ELSE '' END,"
-        " head_message_id = (SELECT m.id FROM message m WHERE m.session_id = session.id"
-        " AND m.id = session.head_message_id) WHERE id = :id RETURNING *",
-        {
-            "first": through + 1,
-            "title": "" if suggested else session.title,
-            "source": int(TitleSource.UNSPECIFIED if suggested else session.title_source),
-            "id": session.id,
-        },
-    )
-    return rows.from_row(changed[0])

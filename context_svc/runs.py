@@ -7,7 +7,7 @@ nothing, because then somebody else has ended the turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,19 +18,27 @@ from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError, StoreUnavailable
 from chassis.tasks import Tasks
-from context_svc.claims import Answer, Claim, ClaimLost, Claims, Ending
-from context_svc.errors import SessionNotFound
+from context_svc.claims import Claim, ClaimLost, Claims
+from context_svc.endings import Over, ending
+from context_svc.errors import PeerUnavailable, SessionNotFound
 from context_svc.journal import Draft, Kind, Payload, Publish
 from context_svc.known import Known, known
-from context_svc.messages import Branch, branch
+from context_svc.messages import NOTHING, Branch, branch
+from context_svc.receipts import Arrivals, Tally
+from context_svc.summary_rows import Summary, joined
 from context_svc.turn_log import TurnLog
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
+from context_svc.waiting import Suspended, WaitCodec, Waiting, answers
 
 log = telemetry.logger(__name__)
 
 SILENCE = 35.0  # seconds without a frame after which orchestrator_svc counts as frozen
 LAST_WORDS = 2.0  # seconds a cancelled run has to end by itself
-PREVIEW = 200  # characters
+_RESTARTED = "The assistant was restarted while it answered."
+WINDOW, MODEL, TOOL = 2, 3, 4  # stages of a turn, the contract's numbers
+_BEGINS = {Kind.TURN_STARTED: MODEL, Kind.TOOL_STARTED: TOOL, Kind.TOOL_FINISHED: MODEL}
+SUMMARISED = 6  # messages of the shortest branch that a summary can stand for a part of
+IN_DOUBT = "An action may or may not have happened. Check before you try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +55,27 @@ class ReasoningDelta:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """A call of an action; with `effect` it changes something outside the conversation.
+
+    `agent` is known at its begin, `outcome` (the contract's name) at its end.
+    """
+
+    id: str
+    action: str
+    agent: str = ""
+    effect: bool = False
+    outcome: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event of the turn that is passed on as it is."""
+    """An event of the turn that is passed on as it is. `call` is set for the begin and the end of an action."""
 
     kind: Kind
     payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The turn ended in orchestrator_svc. `message` is the answer's body, empty when nothing was said."""
-
-    state: TurnState
-    message: bytes
-    text: str
-    usage: bytes
-    reason: str = ""
-    explanation: str = ""
-    retryable: bool = False
-    stage: int = 0
+    call: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +90,46 @@ class ReceiptEntry:
     data: bytes
 
 
-Frame: TypeAlias = TextDelta | ReasoningDelta | Happened | Over | Alive | ReceiptEntry
+Frame: TypeAlias = TextDelta | ReasoningDelta | Happened | Over | Suspended | Alive | ReceiptEntry
 
 
 class Purpose(IntEnum):
     """What a run is for. The contract's numbers."""
 
     ANSWER = 1
+    ACTION = 2
     TITLE = 3
+    SUMMARY = 4
     MEMORY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
-    """What a turn is run with."""
+    """What a turn is run with. `answers` is what the person said to what it waited for."""
 
     claim: Claim
     branch: Branch
     settings: bytes
     time_us: int
     purpose: Purpose = Purpose.ANSWER
+    summary: Summary | None = None
+    answers: tuple[bytes, ...] = ()
     known: Known = field(default_factory=Known)
 
 
 class TurnStream(Protocol):
-    """A turn that runs in orchestrator_svc."""
+    """A turn that runs in orchestrator_svc. `context_keys` names what of its context it was given."""
+
+    context_keys: tuple[str, ...]
 
     def frames(self) -> AsyncIterator[Frame]:
-        """What it makes, ending with Over. Raises PeerLost when the room breaks off."""
+        """What it makes, ending with Over or Suspended. Raises PeerLost when the room breaks off."""
 
     async def cancel(self) -> None:
         """Ask it to stop; Over follows."""
+
+    async def effect_recorded(self, call_id: str) -> None:
+        """Let an action with effects run: that it starts is durable."""
 
 
 class Orchestrator(Protocol):
@@ -121,7 +139,7 @@ class Orchestrator(Protocol):
         """Open a turn; leaving the block stops whatever still runs of it."""
 
 
-class RunCodec(Protocol):
+class RunCodec(WaitCodec, Protocol):
     """Writes what a run puts into the log."""
 
     def text_delta(self, text: str) -> bytes:
@@ -130,28 +148,58 @@ class RunCodec(Protocol):
     def delta_text(self, event: bytes) -> str:
         """The text of a serialised ChatEvent that holds a TextDelta."""
 
-    def answer(self, body: bytes, claim: Claim, *, partial: bool, sequence: int, time_us: int) -> bytes:
-        """The stored form of the agent's message."""
-
     def partial_body(self, text: str) -> bytes:
         """The body of an answer that broke off."""
 
-    def turn_finished(self, message: bytes, usage: bytes) -> bytes:
-        """A serialised TurnFinished."""
+    def call(self, event: bytes) -> Call:
+        """The call of a serialised ChatEvent that tells of its begin or its end."""
 
-    def turn_failed(self, over: Over, partial: bytes) -> bytes:
-        """A serialised TurnFailed."""
-
-    def turn_cancelled(self, partial: bytes, usage: bytes, device_id: str) -> bytes:
-        """A serialised TurnCancelled."""
+    def tool_stopped(self, call: Call, *, in_doubt: bool) -> bytes:
+        """A serialised ToolFinished of an action that was cut off."""
 
 
 @dataclass(slots=True)
 class _Running:
-    """One run in this process. `stop` is set once somebody asked it to end."""
+    """One run in this process. `stop` is set once somebody asked it to end.
+
+    `effects` are the actions with effects on their way, `may_run` those of them that were let run, `agents` those of
+    all actions.
+    """
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     device_id: str = ""
+    stage: int = WINDOW
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    effects: dict[str, Call] = field(default_factory=dict)
+    may_run: set[str] = field(default_factory=set)
+    agents: dict[str, str] = field(default_factory=dict)
+    recorded: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+    def note(self, happened: Happened) -> Callable[[], None] | None:
+        """Keep track of actions with effects; what to do once the event is durable."""
+        call = happened.call
+        if call is None:
+            return None
+        if happened.kind is Kind.TOOL_FINISHED:
+            self.effects.pop(call.id, None)
+            return None
+        self.agents[call.id] = call.agent
+        if call.effect:
+            self.effects[call.id] = call
+            return lambda: self._record(call.id)
+        return None
+
+    def audit(self, happened: Happened) -> str:
+        """What the audit log tells of the end of an action; empty for everything else."""
+        call = happened.call
+        if call is None or happened.kind is not Kind.TOOL_FINISHED:
+            return ""
+        return audited(call, self.agents.get(call.id, ""), call.outcome)
+
+    def _record(self, call_id: str) -> None:
+        if call_id in self.effects:
+            self.may_run.add(call_id)
+            self.recorded.put_nowait(call_id)
 
 
 class Runs:
@@ -164,6 +212,7 @@ class Runs:
         claims: Claims,
         orchestrator: Orchestrator,
         codec: RunCodec,
+        waiting: Waiting,
         publish: Publish,
         clock: Clock,
     ) -> None:
@@ -173,10 +222,15 @@ class Runs:
         self._codec = codec
         self._publish = publish
         self._clock = clock
+        self._waiting = waiting
         self._running: dict[str, _Running] = {}
+        self.arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def __contains__(self, turn_id: str) -> bool:
+        return turn_id in self._running
 
     def stop(self, turn_id: str, device_id: str) -> None:
         """Ask a run of this process to end as cancelled; one that is not here is not affected."""
@@ -184,6 +238,11 @@ class Runs:
         if running is not None and not running.stop.is_set():
             running.device_id = device_id
             running.stop.set()
+
+    def cut_off(self) -> None:
+        """End every run of this process as failed, with what it has said: the process stops."""
+        for running in self._running.values():
+            running.cut.set()
 
     async def perform(self, material: Material) -> bool:
         """Run a claimed turn to its end. False: its end could not be stored; `bury` must be tried later."""
@@ -195,6 +254,9 @@ class Runs:
             await self._perform(material, running)
         except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
+            await self._database.write(
+                claim.account_id, lambda: self._claims.ledger.settle(claim.turn_id, None)
+            )
         except StoreUnavailable as error:
             log.error("a turn could not be stored", error=error, turn=claim.turn_id)
             return False
@@ -203,22 +265,25 @@ class Runs:
         return True
 
     async def bury(self, claim: Claim) -> None:
-        """End the turn of a dead owner, with what it had said."""
+        """End the turn of a dead owner, with what it had said. An effect it had begun is in doubt for good."""
         now_us = self._clock.now_us()
-        body = await self._database.read(lambda: said_so_far(claim, self._codec))
+        text, calls = await self._database.read(lambda: left_behind(claim, self._codec))
         over = Over(
-            state=TurnState.FAILED,
-            message=body,
-            text="",
+            state=TurnState.FAILED if claim.cancel_device is None else TurnState.CANCELLED,
+            message=self._codec.partial_body(text) if text else b"",
+            text=text,
             usage=b"",
-            reason="OWNER_LOST",
-            explanation="The assistant was restarted while it answered.",
-            retryable=True,
+            reason="EFFECT_IN_DOUBT" if calls else "OWNER_LOST",
+            explanation=IN_DOUBT if calls else _RESTARTED,
+            retryable=not calls,
         )
+        over = self._whole(claim, over)
+        last = ending(self._codec, claim, over, claim.cancel_device or "")
+        drafts = [self._cut_off(claim, call, in_doubt=True) for call in calls]
         with suppress(ClaimLost, SessionNotFound):  # another replica was faster
             await self._database.write(
                 claim.session_id,
-                lambda: self._claims.end(claim, (), self._ending(claim, over, "", b""), now_us),
+                lambda: self._claims.end(claim, drafts, last, now_us),
                 committed=self._publish,
             )
 
@@ -232,33 +297,43 @@ class Runs:
             publish=self._publish,
             delta_payload=self._codec.text_delta,
         )
-        receipt: list[bytes] = []
+        tally = Tally(
+            earlier=claim.receipt, accept=self.arrivals.take(claim.turn_id), began=self._clock.monotonic()
+        )
         async with Tasks() as tasks:
             writing = tasks.spawn("write a turn", pen.write())
-            telling = tasks.spawn("run a turn", self._stream(material, running, pen, receipt))
+            telling = tasks.spawn("run a turn", self._stream(material, running, pen, tally))
             await asyncio.wait({writing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()  # it ends early only by a fault
-            over = self._outcome(telling, running, pen)
+            over = self._outcome(telling, claim, running, pen)
             pen.close()
             await writing
-        await pen.end(self._ending(claim, over, running.device_id, b"".join(receipt)))
+        if isinstance(over, Suspended):
+            await pen.hold(self._waiting.stop(claim, over, tally))
+        else:
+            await pen.end(ending(self._codec, claim, over, running.device_id, tally))
 
-    def _outcome(self, telling: asyncio.Task[Over], running: _Running, pen: TurnLog) -> Over:
+    def _outcome(
+        self, telling: asyncio.Task[Over | Suspended], claim: Claim, running: _Running, pen: TurnLog
+    ) -> Over | Suspended:
         error = telling.exception()
         match error:
             case None:
                 return telling.result()
+            case TimeoutError() if running.cut.is_set():
+                return self._broken(claim, running, pen, "OWNER_LOST", _RESTARTED)
             case TimeoutError():
-                return self._broken(running, pen, "FROZEN", "The assistant made no progress.")
+                reason, explanation = "FROZEN", "The assistant made no progress."
             case ServiceError():
-                return self._broken(running, pen, error.reason, error.message)
+                reason, explanation = error.reason, error.message
             case _:
-                return self._broken(running, pen, "INTERNAL", "Something went wrong.")
+                reason, explanation = "INTERNAL", "Something went wrong."
+        return self._broken(claim, running, pen, reason, explanation)
 
     async def _stream(
-        self, material: Material, running: _Running, pen: TurnLog, receipt: list[bytes]
-    ) -> Over:
+        self, material: Material, running: _Running, pen: TurnLog, tally: Tally
+    ) -> Over | Suspended:
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(SILENCE) as patience,
@@ -266,73 +341,87 @@ class Runs:
             Tasks() as tasks,
         ):
             tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
+            tasks.spawn("cut a turn off", _cut_when(running, patience))
+            tally.context_keys = stream.context_keys
+            tasks.spawn("let effects run", _let_run(running, stream))
             async for frame in stream.frames():
-                if not running.stop.is_set():
+                if not running.stop.is_set() and not running.cut.is_set():
                     patience.reschedule(loop.time() + SILENCE)
-                if isinstance(frame, Over):
+                if isinstance(frame, Over | Suspended):
                     return frame
-                self._note(material.claim, frame, pen, receipt)
+                if isinstance(frame, Happened):
+                    running.stage = _BEGINS.get(frame.kind, running.stage)
+                self._note(material.claim, frame, running, pen, tally)
+                if isinstance(frame, ReceiptEntry):
+                    await self._note_cost(material.claim, frame)
                 await pen.room()
-        return self._broken(running, pen, "PEER_UNAVAILABLE", "The assistant broke off.")
+        raise PeerUnavailable("the stream of a turn ended early")
 
-    def _note(self, claim: Claim, frame: Frame, pen: TurnLog, receipt: list[bytes]) -> None:
+    async def _note_cost(self, claim: Claim, entry: ReceiptEntry) -> None:
+        """Keep what a step did cost as soon as it is known, so that a kill forgets at most one."""
+        spent = self._codec.step_spent(entry.data)
+        if spent.cost:
+            await self._database.write(
+                claim.account_id, lambda: self._claims.ledger.note(claim.turn_id, spent)
+            )
+
+    def _note(self, claim: Claim, frame: Frame, running: _Running, pen: TurnLog, tally: Tally) -> None:
         match frame:
             case TextDelta(text):
+                tally.token(self._clock.monotonic())
                 pen.add_delta(Kind.TEXT_DELTA, text)
             case ReasoningDelta(text):
                 pen.add_delta(Kind.REASONING_DELTA, text)
             case Happened(kind, payload):
-                pen.add(Draft(kind=kind, turn_id=claim.turn_id, payload=constant(payload)))
+                if kind is Kind.TURN_STARTED:
+                    tally.started = payload
+                draft = Draft(
+                    kind=kind, turn_id=claim.turn_id, payload=constant(payload), audit=running.audit(frame)
+                )
+                pen.add(draft, running.note(frame))
             case ReceiptEntry(data):
-                receipt.append(data)
-            case Alive() | Over():
+                tally.entries.append(data)
+            case Alive() | Over() | Suspended():
                 pass
             case _:
                 assert_never(frame)
 
-    def _broken(self, running: _Running, pen: TurnLog, reason: str, explanation: str) -> Over:
+    def _broken(self, claim: Claim, running: _Running, pen: TurnLog, reason: str, explanation: str) -> Over:
+        """The end of a run that was cut off. An effect that was let run may or may not have happened."""
+        for call in running.effects.values():
+            pen.add(self._cut_off(claim, call, in_doubt=call.id in running.may_run))
+        in_doubt = bool(running.may_run & running.effects.keys())
         text = "".join(pen.text)
         cancelled = running.stop.is_set()
-        return Over(
+        over = Over(
             state=TurnState.CANCELLED if cancelled else TurnState.FAILED,
             message=self._codec.partial_body(text) if text else b"",
             text=text,
             usage=b"",
-            reason="" if cancelled else reason,
-            explanation=explanation,
-            retryable=True,
+            reason="" if cancelled else "EFFECT_IN_DOUBT" if in_doubt else reason,
+            explanation=IN_DOUBT if in_doubt else explanation,
+            retryable=not in_doubt,
+            stage=running.stage,
+        )
+        return self._whole(claim, over)
+
+    def _whole(self, claim: Claim, over: Over) -> Over:
+        """With what was said and used before the turn stopped on its way, if it did."""
+        return self._codec.stopped_at(claim.resumption, over) if claim.resumption else over
+
+    def _cut_off(self, claim: Claim, call: Call, *, in_doubt: bool) -> Draft:
+        payload = self._codec.tool_stopped(call, in_doubt=in_doubt)
+        return Draft(
+            kind=Kind.TOOL_FINISHED,
+            turn_id=claim.turn_id,
+            payload=constant(payload),
+            audit=audited(call, call.agent, "in_doubt" if in_doubt else "cancelled"),
         )
 
-    def _ending(self, claim: Claim, over: Over, device_id: str, receipt: bytes) -> Ending:
-        partial = over.state is not TurnState.FINISHED
 
-        def answer(sequence: int, time_us: int) -> bytes:
-            if not over.message:
-                return b""
-            return self._codec.answer(
-                over.message, claim, partial=partial, sequence=sequence, time_us=time_us
-            )
-
-        kind, payload = self._last_event(over, answer, device_id)
-        return Ending(
-            state=over.state,
-            draft=Draft(kind=kind, turn_id=claim.turn_id, payload=payload),
-            answer=Answer(preview=over.text[:PREVIEW], data=answer) if over.message else None,
-            reason=over.reason,
-            receipt=receipt,
-        )
-
-    def _last_event(self, over: Over, answer: Payload, device_id: str) -> tuple[Kind, Payload]:
-        codec = self._codec
-        match over.state:
-            case TurnState.FINISHED:
-                return Kind.TURN_FINISHED, lambda s, t: codec.turn_finished(answer(s, t), over.usage)
-            case TurnState.CANCELLED:
-                return Kind.TURN_CANCELLED, lambda s, t: codec.turn_cancelled(
-                    answer(s, t), over.usage, device_id
-                )
-            case _:
-                return Kind.TURN_FAILED, lambda s, t: codec.turn_failed(over, answer(s, t))
+def audited(call: Call, agent: str, outcome: str) -> str:
+    """What the audit log tells of an action."""
+    return f"{call.action} {agent or '-'} {outcome}"
 
 
 def constant(payload: bytes) -> Payload:
@@ -343,33 +432,56 @@ def constant(payload: bytes) -> Payload:
 def gather(claim: Claim, now_us: int) -> Unit[Material]:
     """Everything the turn is run with."""
     rows = yield Statement("SELECT settings FROM session WHERE id = :session", {"session": claim.session_id})
-    read = yield from branch(claim.session_id, claim.message_id)
+    read = NOTHING if claim.action is not None else (yield from branch(claim.session_id, claim.message_id))
+    summary = None
+    if len(read.messages) >= SUMMARISED or read.earlier:
+        read, summary = yield from joined(claim.session_id, read)
     return Material(
         claim=claim,
         branch=read,
         settings=bytes(rows[0]["settings"] or b""),
         time_us=now_us,
+        purpose=Purpose.ANSWER if claim.action is None else Purpose.ACTION,
+        answers=(yield from answers(claim)) if claim.resumption else (),
         known=(yield from known(claim.account_id, claim.session_id, now_us)),
+        summary=summary,
     )
 
 
-def said_so_far(claim: Claim, codec: RunCodec) -> Unit[bytes]:
-    """The body of what the last attempt of a turn had said; empty when nothing."""
+def left_behind(claim: Claim, codec: RunCodec) -> Unit[tuple[str, tuple[Call, ...]]]:
+    """What the last attempt of a turn had said, and its actions with effects that have no end."""
     rows = yield Statement(
         "SELECT kind, data FROM event WHERE session_id = :session AND sequence > :accepted"
-        " AND turn_id = :turn AND kind IN (11, 12) ORDER BY sequence",
+        " AND turn_id = :turn AND kind IN (11, 12, 14, 16) ORDER BY sequence",
         {"session": claim.session_id, "accepted": claim.accepted_sequence, "turn": claim.turn_id},
     )
     pieces: list[str] = []
+    calls: dict[str, Call] = {}
     for row in rows:
-        if row["kind"] == Kind.TURN_STARTED:
-            pieces.clear()
-        else:
-            pieces.append(codec.delta_text(row["data"]))
-    return codec.partial_body("".join(pieces)) if pieces else b""
+        match row["kind"]:
+            case Kind.TURN_STARTED:
+                pieces.clear()
+            case Kind.TEXT_DELTA:
+                pieces.append(codec.delta_text(row["data"]))
+            case Kind.TOOL_STARTED:
+                call = codec.call(row["data"])
+                calls[call.id] = call
+            case _:
+                calls.pop(codec.call(row["data"]).id, None)
+    return "".join(pieces), tuple(call for call in calls.values() if call.effect)
+
+
+async def _let_run(running: _Running, stream: TurnStream) -> None:
+    while True:
+        await stream.effect_recorded(await running.recorded.get())
 
 
 async def _cancel_when(running: _Running, stream: TurnStream, patience: asyncio.Timeout) -> None:
     await running.stop.wait()
     patience.reschedule(asyncio.get_running_loop().time() + LAST_WORDS)
     await stream.cancel()
+
+
+async def _cut_when(running: _Running, patience: asyncio.Timeout) -> None:
+    await running.cut.wait()
+    patience.reschedule(asyncio.get_running_loop().time())

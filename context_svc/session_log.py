@@ -10,7 +10,8 @@ from chassis.database import Statement, Unit, Value
 from context_svc.journal import Draft, Journal, Kind, Publish
 from context_svc.session_rows import Session
 from context_svc.sessions import Then
-from context_svc.turns import OpenTurn, Turns
+from context_svc.turn_rows import OpenTurn, open_turn
+from context_svc.turns import Turns
 
 
 class SessionCodec(Protocol):
@@ -92,19 +93,12 @@ class SessionLog:
             return {}
         names: dict[str, Value] = {f"s{index}": each for index, each in enumerate(sessions)}
         rows = yield Statement(
-            "SELECT id, session_id, state, message_id, accepted_sequence FROM turn"  # noqa: S608 - names we made
+            "SELECT * FROM turn"  # noqa: S608 - names we made
             f" WHERE state < 5 AND session_id IN ({', '.join(f':{each}' for each in names)})"
             " ORDER BY accepted_sequence",
             names,
         )
         found: dict[str, list[OpenTurn]] = {}
         for row in rows:
-            turn = OpenTurn(
-                turn_id=row["id"],
-                state=row["state"],
-                message_id=row["message_id"],
-                sequence=row["accepted_sequence"],
-                expire_us=None,
-            )
-            found.setdefault(row["session_id"], []).append(turn)
+            found.setdefault(row["session_id"], []).append(open_turn(row))
         return found

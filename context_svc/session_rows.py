@@ -46,12 +46,20 @@ class Session:
 
 
 def insert(
-    session_id: str, *, account: str, sign_in: str, title: str, settings: bytes, shape: str, now_us: int
+    session_id: str,
+    *,
+    account: str,
+    sign_in: str,
+    title: str,
+    settings: bytes,
+    private: bool,
+    shape: str,
+    now_us: int,
 ) -> Unit[Session]:
     """Add an open session, made by the device of the sign-in."""
     stored = yield Statement(
-        "INSERT INTO session (id, account_id, title, title_source, state, settings, version, create_us,"
-        " update_us, device_id, shape) SELECT :id, :account, :title, :title_source, :state, :settings, 1,"
+        "INSERT INTO session (id, account_id, title, title_source, state, settings, private, version, create_us,"
+        " update_us, device_id, shape) SELECT :id, :account, :title, :title_source, :state, :settings, :private, 1,"
         " :now_us, :now_us, COALESCE((SELECT s.device_id FROM sign_in s WHERE s.id = :sign_in), :sign_in),"
         " :shape RETURNING *",
         {
@@ -61,6 +69,7 @@ def insert(
             "title_source": int(TitleSource.USER if title else TitleSource.UNSPECIFIED),
             "state": int(SessionState.OPEN),
             "settings": settings,
+            "private": int(private),
             "now_us": now_us,
             "shape": shape,
             "sign_in": sign_in,
@@ -117,17 +126,25 @@ def page(account: str, after: Sequence[str | int] | None, limit: int, open_only:
 
 
 def update(
-    session_id: str, *, title: str, title_source: TitleSource, settings: bytes, now_us: int
+    session_id: str,
+    *,
+    title: str,
+    title_source: TitleSource,
+    settings: bytes,
+    now_us: int,
+    private: bool | None = None,
 ) -> Unit[Session]:
-    """Store new values under the next version."""
+    """Store new values under the next version; `private` None leaves that mark as it is."""
     stored = yield Statement(
         "UPDATE session SET title = :title, title_source = :title_source, settings = :settings,"
+        " private = COALESCE(CAST(:private AS INTEGER), private),"
         " version = version + 1, update_us = :now_us WHERE id = :id RETURNING *",
         {
             "id": session_id,
             "title": title,
             "title_source": int(title_source),
             "settings": settings,
+            "private": None if private is None else int(private),
             "now_us": now_us,
         },
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Unit
@@ -23,7 +23,7 @@ from context_svc.errors import (
 )
 from context_svc.paging import PageTokens, Query, page_size
 from context_svc.session_rows import Session, SessionState, TitleSource
-from context_svc.turns import OpenTurn
+from context_svc.turn_rows import OpenTurn
 
 QUOTA = 10_000
 Then: TypeAlias = Callable[[], None]
@@ -62,6 +62,7 @@ class NewSession:
     title: str
     settings: bytes
     sealed: bool
+    private: bool = False
 
     def shape(self) -> str:
         """A digest of all that a repetition must have in common with the first request."""
@@ -71,11 +72,15 @@ class NewSession:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionChange:
-    """New values; None leaves what is stored. `names` are the fields as the log will name them."""
+    """New values; None leaves what is stored. `names` are the fields as the log will name them.
+
+    `private` is what the new settings say.
+    """
 
     title: str | None
     settings: bytes | None
     names: tuple[str, ...]
+    private: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +118,7 @@ class Sessions:
         journal: Journal,
         turns: Turns,
         settle: Settle | None = None,
+        is_private: Callable[[bytes], bool] = lambda _settings: False,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -120,6 +126,7 @@ class Sessions:
         self._journal = journal
         self._turns = turns
         self._settle = settle
+        self._is_private = is_private
 
     async def create(self, user: User, new: NewSession) -> Listed:
         """A session, or the one that the same request made before.
@@ -212,6 +219,7 @@ class Sessions:
             sign_in=user.sign_in,
             title=new.title,
             settings=settings,
+            private=new.private or self._is_private(settings),
             shape=new.shape(),
             now_us=now_us,
         )
@@ -247,7 +255,12 @@ class Sessions:
             return (yield from self._get(user, session_id)), ()
         source = session.title_source if wanted.title is None else _source(title)
         changed = yield from rows.update(
-            session_id, title=title, title_source=source, settings=settings, now_us=now_us
+            session_id,
+            title=title,
+            title_source=source,
+            settings=settings,
+            now_us=now_us,
+            private=wanted.private,
         )
         then = yield from self._journal.session_changed(changed, wanted.names)
         return (yield from self._get(user, session_id)), (then,)
@@ -264,6 +277,7 @@ class Sessions:
     def _delete(self, user: User, session_id: str) -> Unit[Then]:
         session = yield from self._locked(user, session_id)
         then = yield from self._turns.forget(session_id)
+        failpoints.reach("mid_erase_step")
         yield from rows.delete(session)
         return then
 

@@ -9,8 +9,9 @@ from typing import TypeAlias
 from chassis.database import Statement, Unit
 from context_svc import session_rows as rows
 from context_svc.journal import Entry, entries_after
+from context_svc.paging import fitting
 from context_svc.session_rows import Session
-from context_svc.turns import OpenTurn, open_turns
+from context_svc.turn_rows import OpenTurn, open_turns
 
 MOST_MESSAGES = 200
 
@@ -39,8 +40,11 @@ class Snapshot:
 Passage: TypeAlias = Snapshot | tuple[Entry, ...]
 
 
-def read_on(account: str, asked: Cursor, log_epoch: str, limit: int) -> Unit[Passage]:
-    """What follows a position: at most `limit` entries, or a Snapshot when they cannot be read.
+def read_on(
+    account: str, asked: Cursor, log_epoch: str, limit: int, most_bytes: int | None = None
+) -> Unit[Passage]:
+    """What follows a position: at most `limit` entries, and `most_bytes` but for the first, or a Snapshot when they
+    cannot be read.
 
     A session that is gone has no entries.
     """
@@ -52,7 +56,7 @@ def read_on(account: str, asked: Cursor, log_epoch: str, limit: int) -> Unit[Pas
         asked.log_epoch in ("", log_epoch) and bool(kept) and asked.sequence + 1 >= kept[0]["first_sequence"]
     )
     if readable or not kept:
-        return (yield from entries_after(asked.session_id, account, asked.sequence, limit))
+        return (yield from entries_after(asked.session_id, account, asked.sequence, limit, most_bytes))
     return (yield from _snapshot(account, asked, log_epoch))
 
 
@@ -60,14 +64,15 @@ def _snapshot(account: str, asked: Cursor, log_epoch: str) -> Unit[Snapshot]:
     session = yield from rows.find(asked.session_id, account)
     assert session is not None
     newest = yield Statement(
-        "SELECT data FROM message WHERE session_id = :session ORDER BY sequence DESC LIMIT :limit",
+        "SELECT data FROM message WHERE session_id = :session ORDER BY sequence DESC, role DESC LIMIT :limit",
         {"session": session.id, "limit": MOST_MESSAGES + 1},
     )
+    shown = newest[: fitting((len(row["data"]) for row in newest), MOST_MESSAGES)]
     return Snapshot(
         asked=asked,
         through=Cursor(session_id=session.id, log_epoch=log_epoch, sequence=session.last_sequence),
-        messages=tuple(bytes(row["data"]) for row in reversed(newest[:MOST_MESSAGES])),
-        has_older=len(newest) > MOST_MESSAGES,
+        messages=tuple(bytes(row["data"]) for row in reversed(shown)),
+        has_older=len(newest) > len(shown),
         session=session,
         open_turns=(yield from open_turns(session.id)),
     )

@@ -12,7 +12,7 @@ from chassis.errors import StoreUnavailable
 from context_svc.accounts import Accounts
 from context_svc.meta import Mesh
 from context_svc.revocations import Feed, Watcher
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 ROOM = "context_svc"
 _NEED_FEED = frozenset({"llm", "media"})  # the rooms that people call

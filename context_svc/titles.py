@@ -13,19 +13,21 @@ from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from context_svc import job_rows
 from context_svc import session_rows as rows
+from context_svc.background_runs import BackgroundRuns
 from context_svc.claims import Claim
 from context_svc.errors import SuggestionFailed
 from context_svc.job_rows import Job, NewJob
 from context_svc.jobs import Done, Later, Limits, Result
 from context_svc.messages import branch
-from context_svc.runs import Material, Orchestrator, Over, Purpose
+from context_svc.runs import Material, Purpose
 from context_svc.session_rows import Session, TitleSource
 from context_svc.sessions import Journal, Then
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 KIND = "title"
 LONGEST = 80  # characters
 WHILE_BUSY = 2.0  # seconds until it is looked again whether a turn runs
+WITHOUT_MONEY = 60.0
 _AFTERWARDS_US = 3_000_000  # a person who goes on at once is served first
 _WRAPPING = "\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb*#`. \t"  # quotation marks of several languages
 
@@ -48,14 +50,14 @@ class Titles:
         *,
         database: Database,
         clock: Clock,
-        orchestrator: Orchestrator,
+        runs: BackgroundRuns,
         journal: Journal,
         idle: Callable[[], bool],
         is_private: Marks,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._orchestrator = orchestrator
+        self._runs = runs
         self._journal = journal
         self._idle = idle
         self._is_private = is_private
@@ -67,17 +69,13 @@ class Titles:
         material = await self._database.read(lambda: self._material(job))
         if material is None:
             return Done()
-        title = cleaned(await self._ask(material))
+        said = await self._runs.ask(material)
+        if said is None:
+            return Later(WITHOUT_MONEY)
+        title = cleaned(said.text)
         if not title:
             raise SuggestionFailed("no title came")
         return Done(lambda now_us: self._set(job, title, now_us))
-
-    async def _ask(self, material: Material) -> str:
-        async with self._orchestrator.run(material) as stream:
-            async for frame in stream.frames():
-                if isinstance(frame, Over):
-                    return frame.text if frame.state is TurnState.FINISHED else ""
-        raise SuggestionFailed("the stream ended early")
 
     def _material(self, job: Job) -> Unit[Material | None]:
         session = yield from rows.find(job.session_id or "", job.account_id)
@@ -101,6 +99,8 @@ class Titles:
         session = yield from rows.lock(job.session_id or "", job.account_id)
         if session is None or not wants_title(session, self._is_private):
             return None
+        if not (yield Statement("SELECT 1 AS one FROM turn WHERE id = :turn", {"turn": job.turn_id})):
+            return None  # what it was made of was removed meanwhile
         changed = yield from rows.update(
             session.id, title=title, title_source=TitleSource.MODEL, settings=session.settings, now_us=now_us
         )
@@ -112,7 +112,7 @@ def schedule_title(claim: Claim, state: TurnState, now_us: int) -> Unit[None]:
     if state is not TurnState.FINISHED:
         return
     found = yield Statement(
-        "SELECT 1 AS one FROM session WHERE id = :session AND title = '' AND sealed = 0",
+        "SELECT 1 AS one FROM session WHERE id = :session AND title = '' AND sealed = 0 AND private = 0",
         {"session": claim.session_id},
     )
     if found:

@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from chassis import failpoints
 from chassis.clock import Clock
 from chassis.database import Database
-from context_svc.claims import Claim, Claims, Ending
+from context_svc.claims import Claim, Claims, Ending, Holding
 from context_svc.journal import Draft, Entry, Kind, Publish
 
 PATIENCE = 0.05  # seconds a later delta may wait
@@ -48,6 +49,7 @@ class TurnLog:
         self._publish = publish
         self._delta_payload = delta_payload
         self._waiting: list[Draft | _Gathered] = []
+        self._durable: list[Callable[[], None]] = []
         self._size = 0
         self._urgent = asyncio.Event()
         self._something = asyncio.Event()
@@ -57,9 +59,11 @@ class TurnLog:
         self._closed = False
         self.text: list[str] = []
 
-    def add(self, draft: Draft) -> None:
-        """Append an event; it and all before it go out at once."""
+    def add(self, draft: Draft, durable: Callable[[], None] | None = None) -> None:
+        """Append an event; it and all before it go out at once. `durable` is called when it is committed."""
         self._waiting.append(draft)
+        if durable is not None:
+            self._durable.append(durable)
         self._something.set()
         self._urgent.set()
 
@@ -75,6 +79,8 @@ class TurnLog:
         self._size += len(text)
         self._something.set()
         if self._first_delta or self._size >= PLENTY:
+            if self._first_delta:
+                failpoints.reach("after_first_token")
             self._first_delta = False
             self._urgent.set()
         if self._size >= MOST_UNWRITTEN:
@@ -89,13 +95,16 @@ class TurnLog:
         while not self._closed or self._waiting:
             await self._something.wait()
             await self._gather()
-            drafts = self._taken()
+            drafts, self._durable, durable = self._taken(), [], self._durable
             if drafts:
                 await self._database.write(
                     self._claim.session_id,
                     lambda drafts=drafts: self._claims.append(self._claim, drafts, self._clock.now_us()),  # type: ignore[misc]
                     committed=self._publish,
                 )
+                failpoints.reach("between_event_batches")
+                for tell in durable:
+                    tell()
 
     def close(self) -> None:
         """Let `write` return once everything added is durable."""
@@ -106,9 +115,20 @@ class TurnLog:
     async def end(self, ending: Ending) -> tuple[Entry, ...]:
         """Write what still waits and the turn's end, in one commit. `write` must not run any more."""
         drafts = self._taken()
-        return await self._database.write(
+        entries = await self._database.write(
             self._claim.session_id,
             lambda: self._claims.end(self._claim, drafts, ending, self._clock.now_us()),
+            committed=self._publish,
+        )
+        failpoints.reach("after_turn_finished_commit")
+        return entries
+
+    async def hold(self, holding: Holding) -> tuple[Entry, ...]:
+        """Write what still waits and let go of the turn, in one commit. `write` must not run any more."""
+        drafts = self._taken()
+        return await self._database.write(
+            self._claim.session_id,
+            lambda: self._claims.hold(self._claim, drafts, holding, self._clock.now_us()),
             committed=self._publish,
         )
 

@@ -24,7 +24,6 @@ POLICIES: Policies = {
         deadline=timedelta(minutes=15),
         callers=_AGENT,
         grants=_FOR_A_TURN,
-        served=False,
     ),
     f"{_SERVICE}/CountTokens": Policy(
         audience=Audience.ROOM, deadline=timedelta(seconds=10), callers=_AGENT, grants=_FOR_A_TURN

@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import assert_never
 
 from chassis import certificates
-from chassis.auth import Authenticator, Revocations, RoomIdentity, grant_verifier, room_issuer
+from chassis.auth import Authenticator, RoomIdentity, grant_verifier, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import Clock, SystemClock
 from chassis.crossing import Authenticates
@@ -18,21 +19,31 @@ from chassis.dial import open_channel
 from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key
 from chassis.serve import INTERNAL_MESSAGE, Server, serving
+from chassis.settings import environment
 from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from chassis.trust import Trust, follow
+from llm_svc import roster
 from llm_svc.access import POLICIES
+from llm_svc.attempts import Attempts
 from llm_svc.catalogue import Catalogue
 from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import Phase
+from llm_svc.errors import RosterInvalid
 from llm_svc.peers import RevocationFeed
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
+from llm_svc.providers.anthropic import Anthropic
+from llm_svc.providers.chat_body import COMPATIBLE, OFFICIAL
+from llm_svc.providers.cohere import Cohere
+from llm_svc.providers.long_tail import LongTail
 from llm_svc.providers.openai import OpenAI
-from llm_svc.providers.openai import Server as OpenAIServer
-from llm_svc.providers.provider import Model, Provider
+from llm_svc.providers.provider import Provider
 from llm_svc.providers.scripted import Scripted
+from llm_svc.response_cache import Forgetful, ResponseCache
+from llm_svc.roster import Wire
+from llm_svc.servers import Configured, configured
 from llm_svc.servicer import SERVICE, GenerationServicer
 from llm_svc.settings import Settings
 from llm_svc.steps import Runs
@@ -41,6 +52,7 @@ ROOM = "llm"
 DOMAIN = "assistant.mesh"
 USERS_ISSUER = "assistant.mesh"
 USERS_AUDIENCE = "mesh"
+PROVIDER = "provider"  # provider/<name> serves while that provider is asked
 ENGINE = "engine"  # the health name that serves once the built-in model is loaded and warm
 
 
@@ -56,13 +68,16 @@ async def app(
     health = Health((SERVICE, ENGINE))
     async with AsyncExitStack() as stack:
         providers = await _providers(settings, clock, health, stack)
-        default = settings.default_model or (settings.model_name if settings.model_file else "")
-        catalogue = Catalogue(providers, default=default)
+        attempts = Attempts(clock, lambda name, asked: health.set(f"{PROVIDER}/{name}", asked))
+        catalogue = await _catalogue(settings, providers, attempts)
         stack.push_async_callback(catalogue.close)
-        servicer = GenerationServicer(Runs(catalogue, clock), catalogue)
+        for provider in providers:
+            health.set(f"{PROVIDER}/{provider.name}", True)
+        cache = ResponseCache(clock, max_bytes=settings.response_cache_mib << 20)
+        servicer = GenerationServicer(Runs(catalogue, clock, attempts=attempts, cache=cache), catalogue)
         boundary = Boundary(
             policies=POLICIES,
-            authenticator=authenticator or await _authenticator(settings, clock, stack),
+            authenticator=authenticator or await _authenticator(settings, clock, cache, stack),
             domain=DOMAIN,
             clock=clock,
         )
@@ -78,6 +93,20 @@ async def app(
         yield await stack.enter_async_context(running)
 
 
+async def _catalogue(settings: Settings, providers: Sequence[Provider], attempts: Attempts) -> Catalogue:
+    """The models of the providers. Raises RosterInvalid for a fallback that none of them has."""
+    default = settings.default_model or (settings.model_name if settings.model_file else "")
+    catalogue = Catalogue(
+        providers,
+        default=default,
+        fallbacks=roster.names(settings.fallback_models),
+        is_failing=attempts.is_failing,
+    )
+    if unknown := await catalogue.unknown_fallbacks():
+        raise RosterInvalid(f"LLM_FALLBACK_MODELS names {list(unknown)}, which no provider has")
+    return catalogue
+
+
 async def _providers(
     settings: Settings, clock: Clock, health: Health, stack: AsyncExitStack
 ) -> Sequence[Provider]:
@@ -87,9 +116,8 @@ async def _providers(
     if settings.script:
         path = script.DEFAULT_SCRIPT if settings.script.lower() == "true" else Path(settings.script)
         providers.append(Scripted(script.load(path), clock))
-    if settings.openai_base_url:
-        providers.append(OpenAI(_server(settings)))
-    return providers
+    servers = configured(settings, roster.read(settings.data_dir), environment())
+    return [*providers, *map(_remote, servers)]
 
 
 async def _built_in(
@@ -125,27 +153,28 @@ def _engine_socket(settings: Settings, stack: AsyncExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-"))) / "engine.sock"
 
 
-def _server(settings: Settings) -> OpenAIServer:
-    names = [name.strip() for name in settings.openai_models.split(",") if name.strip()]
-    models = tuple(
-        Model(
-            id=name,
-            display_name=name,
-            provider="openai",
-            context_tokens=settings.openai_context_tokens,
-            output_tokens=settings.openai_output_tokens,
-            vision=settings.openai_vision,
-            local=settings.openai_local,
-        )
-        for name in names
-    )
-    key = settings.openai_key.get_secret_value()
-    return OpenAIServer(name="openai", base_url=settings.openai_base_url, models=models, key=key)
+def _remote(each: Configured) -> Provider:
+    match each.wire:
+        case Wire.ANTHROPIC:
+            return Anthropic(each.server)
+        case Wire.COHERE:
+            return Cohere(each.server)
+        case Wire.OPENAI:
+            return OpenAI(each.server, OFFICIAL if each.official else COMPATIBLE)
+        case Wire.PYDANTIC_AI:
+            return LongTail(each.server)
+        case _:
+            assert_never(each.wire)
 
 
-async def _authenticator(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Authenticator:
-    """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs."""
-    people, grants, revocations = KeySet(), KeySet(), Revocations(clock)
+async def _authenticator(
+    settings: Settings, clock: Clock, cache: ResponseCache, stack: AsyncExitStack
+) -> Authenticator:
+    """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs.
+
+    The answers kept for an account go when the feed names it.
+    """
+    people, grants, revocations = KeySet(), KeySet(), Forgetful(clock, cache.forget)
     await _follow_feed(settings, clock, Trust(people, revocations, clock, grants=grants), stack)
     jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
     return Authenticator(

@@ -9,6 +9,10 @@ from grpc import StatusCode as Code
 from chassis.errors import ServiceError
 
 
+class RosterInvalid(ValueError):
+    """What the operator configured cannot be used; the text says where and why. Stops the room at its start."""
+
+
 class UnknownModel(ServiceError):
     """No configured provider has a model of that name."""
 

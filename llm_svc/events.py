@@ -12,9 +12,11 @@ from llm_svc.generation import Doing, FinishReason, ReasoningDelta, TextDelta, T
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The model was chosen."""
+    """The model was chosen. ``fallback_from`` failed before its first token, and this one took its place."""
 
     choice: Choice
+    fallback_from: str = ""
+    from_cache: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -175,11 +175,16 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """Tokens of the whole step. ``cached_tokens`` is the part of ``input_tokens`` that was not read again."""
+    """Tokens of the whole step.
+
+    Of ``input_tokens``, ``cached_tokens`` were not read again, and ``stored_tokens`` were kept for the next
+    time, for which some providers charge more.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    stored_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from chassis.call import Caller, Grant, RoomCaller
 from chassis.errors import GrantInvalid
+from llm_svc.frames import Frame, Start
 from llm_svc.generation import Placement
-from llm_svc.steps import Frame, Start
 
 _LOOKS_AT_PICTURES = "media"
 _WARM_UP_TOKENS = 1
@@ -21,6 +21,13 @@ async def checked(frames: AsyncIterator[Frame], caller: Caller | None) -> AsyncI
         yield frame
 
 
+def all_checked(starts: Sequence[Start], caller: Caller | None) -> Sequence[Start]:
+    """The same openings. Raises GrantInvalid when the caller has no leave for one of them."""
+    for start in starts:
+        require(start, caller)
+    return starts
+
+
 def require(start: Start, caller: Caller | None) -> None:
     """Raise GrantInvalid when this run is not the caller's to open.
 
@@ -32,7 +39,7 @@ def require(start: Start, caller: Caller | None) -> None:
         case RoomCaller(grant=Grant() as grant):
             if not _is_of(start, grant):
                 raise GrantInvalid("a grant for something else", metadata={"grant": "invalid"})
-        case RoomCaller(name=name) if not start.account and not start.request.session:
+        case RoomCaller(name=name) if not start.cache_account and not start.request.session:
             allowed = start.max_cost is not None if name == _LOOKS_AT_PICTURES else _is_warm_up(start)
             if not allowed:
                 raise GrantInvalid(f"{name} has no leave", metadata={"grant": "missing"})
@@ -41,7 +48,7 @@ def require(start: Start, caller: Caller | None) -> None:
 
 
 def _is_of(start: Start, grant: Grant) -> bool:
-    named = start.account in ("", grant.account) and start.request.session in ("", grant.session)
+    named = start.cache_account in ("", grant.account) and start.request.session in ("", grant.session)
     return named and start.turn == grant.work
 
 

@@ -10,8 +10,8 @@ import grpc
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
 from chassis import call
-from chassis.errors import NotServed
 from llm_svc import leave, wire
+from llm_svc.batches import Batches
 from llm_svc.catalogue import Catalogue
 from llm_svc.steps import Runs
 
@@ -23,6 +23,7 @@ class GenerationServicer(rpc.GenerationServiceServicer):
 
     def __init__(self, runs: Runs, catalogue: Catalogue) -> None:
         self._runs = runs
+        self._batches = Batches(runs)
         self._catalogue = catalogue
 
     async def Generate(
@@ -38,13 +39,13 @@ class GenerationServicer(rpc.GenerationServiceServicer):
     async def BatchGenerate(
         self, request: pb.BatchGenerateRequest, context: object
     ) -> pb.BatchGenerateResponse:
-        """Not served yet; the boundary refuses it before this is reached."""
-        raise NotServed
+        """Several one-step requests."""
+        starts = [wire.start(each) for each in request.requests]
+        return wire.batch(await self._batches.run(leave.all_checked(starts, call.current().caller)))
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
         """The tokens of a window."""
-        choice = await self._catalogue.resolve(request.model)
-        return wire.counted(await choice.provider.count(wire.count_request(request)))
+        return wire.counted(await self._runs.count(wire.count_request(request)))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
         """The models, the default one first."""

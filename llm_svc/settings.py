@@ -44,12 +44,55 @@ class Settings(_Settings):
         default="", description="The scripted model: a script file, or true for the bundled one; empty: off."
     )
 
-    openai_base_url: str = Field(
-        default="", description="An OpenAI-compatible server, up to and with /v1; empty: none."
+    anthropic_key: SecretStr = Field(default=SecretStr(""), description="Key of Anthropic; empty: not asked.")
+    anthropic_key_file: Path | None = Field(
+        default=None, description="File whose first line is it, relative to the data folder."
     )
-    openai_key: SecretStr = Field(default=SecretStr(""), description="Its key.")
-    openai_models: str = Field(default="", description="Its models, separated by commas.")
-    openai_context_tokens: int = Field(default=32_768, ge=512, description="Tokens its models read at most.")
-    openai_output_tokens: int = Field(default=4_096, ge=1, description="Tokens its models write at most.")
-    openai_vision: bool = Field(default=False, description="Whether its models see pictures.")
+    anthropic_models: str = Field(
+        default="", description="Its models on offer, separated by commas; empty: all that are known."
+    )
+    anthropic_base_url: str = Field(
+        default="", description="Another address of the Messages API, up to and with /v1; empty: Anthropic's."
+    )
+
+    cohere_key: SecretStr = Field(default=SecretStr(""), description="Key of Cohere; empty: not asked.")
+    cohere_key_file: Path | None = Field(
+        default=None, description="File whose first line is it, relative to the data folder."
+    )
+    cohere_models: str = Field(
+        default="", description="Its models on offer, separated by commas; empty: all that are known."
+    )
+    cohere_base_url: str = Field(
+        default="", description="Another address of its chat, up to and with /v2; empty: Cohere's."
+    )
+
+    openai_key: SecretStr = Field(
+        default=SecretStr(""), description="Key of OpenAI, or of the server at LLM_OPENAI_BASE_URL."
+    )
+    openai_key_file: Path | None = Field(
+        default=None, description="File whose first line is it, relative to the data folder."
+    )
+    openai_base_url: str = Field(
+        default="",
+        description="An OpenAI-compatible server, up to and with /v1; empty: OpenAI, if there is a key.",
+    )
+    openai_models: str = Field(
+        default="", description="Its models, separated by commas; empty: all that are known of OpenAI."
+    )
+    openai_context_tokens: int = Field(
+        default=32_768, ge=512, description="Tokens that models of a compatible server read at most."
+    )
+    openai_output_tokens: int = Field(default=4_096, ge=1, description="Tokens they write at most.")
+    openai_vision: bool = Field(default=False, description="Whether they see pictures.")
     openai_local: bool = Field(default=False, description="Whether it runs on the machines of the mesh.")
+
+    fallback_models: str = Field(
+        default="",
+        description="Models asked in this order when one that nobody chose fails before its first token; empty: none.",
+    )
+    response_cache_mib: int = Field(
+        default=16,
+        ge=0,
+        le=1024,
+        description="Memory for answers kept an hour at most, for accounts that asked for it; 0: none are kept.",
+    )

@@ -13,8 +13,11 @@ from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
 from chassis.errors import ServiceError
+from llm_svc import schemas
+from llm_svc.batches import Outcome
 from llm_svc.errors import FrameUnexpected
 from llm_svc.events import Event, Started, StepDone, StepFailed
+from llm_svc.frames import Cancel, Frame, Results, Start
 from llm_svc.generation import (
     Activity,
     Doing,
@@ -38,7 +41,6 @@ from llm_svc.generation import (
     Usage,
 )
 from llm_svc.providers.provider import Model, ModelState
-from llm_svc.steps import Cancel, Frame, Results, Start
 
 PAGE = 50
 
@@ -85,7 +87,9 @@ def frame(message: pb.GenerateRequest) -> Frame:
 
 
 def start(message: pb.StartGeneration) -> Start:
-    """The opening of a run."""
+    """The opening of a run. Raises InvalidRequest for a schema that is none."""
+    if message.parameters.HasField("json_schema"):
+        schemas.require_schema("start.parameters.json_schema", message.parameters.json_schema)
     return Start(
         request=Request(
             model=message.model,
@@ -97,7 +101,9 @@ def start(message: pb.StartGeneration) -> Start:
         ),
         max_cost=message.max_cost_micro_usd if message.HasField("max_cost_micro_usd") else None,
         turn=message.turn_id,
-        account=message.cache_account_id,
+        explicit=message.explicit_model,
+        cache_account=message.cache_account_id,
+        cache_epoch=message.cache_epoch,
     )
 
 
@@ -113,7 +119,12 @@ def results(message: pb.ToolResults) -> Results:
 
 def count_request(message: pb.CountTokensRequest) -> Request:
     """What shall be counted."""
-    return Request(model=message.model, messages=window(message.window), tools=tools(message.tools))
+    return Request(
+        model=message.model,
+        messages=window(message.window),
+        tools=tools(message.tools),
+        placement=_placement(message.placement),
+    )
 
 
 def window(message: pb.Window) -> tuple[Message, ...]:
@@ -123,15 +134,14 @@ def window(message: pb.Window) -> tuple[Message, ...]:
 
 
 def tools(messages: Iterable[pb.ToolSpec]) -> tuple[Tool, ...]:
-    """The tools on offer; no schema means any object."""
-    return tuple(
-        Tool(
-            name=spec.name,
-            description=spec.description,
-            schema=spec.parameters_json_schema or '{"type":"object"}',
-        )
-        for spec in messages
-    )
+    """The tools on offer; no schema means any object. Raises InvalidRequest for one that is no object."""
+    return tuple(_tool(spec, place) for place, spec in enumerate(messages))
+
+
+def _tool(spec: pb.ToolSpec, place: int) -> Tool:
+    schema = spec.parameters_json_schema or '{"type":"object"}'
+    schemas.require_object(f"tools[{place}].parameters_json_schema", schema)
+    return Tool(name=spec.name, description=spec.description, schema=schema)
 
 
 def _message(message: pb.WindowMessage) -> Message:
@@ -189,14 +199,9 @@ def response(event: Event) -> pb.GenerateResponse:
         case ReasoningDelta(text, state):
             return pb.GenerateResponse(reasoning=pb.ReasoningPiece(text=text, provider_state=state))
         case ToolCall():
-            call = message_pb2.ToolCallPart(
-                call_id=event.id, action=event.name, arguments_json=event.arguments
-            )
-            return pb.GenerateResponse(tool_call=call)
-        case Started(choice):
-            model = choice.model
-            started = pb.GenerationStarted(model=model.id, provider=model.provider, local=model.local)
-            return pb.GenerateResponse(started=started)
+            return pb.GenerateResponse(tool_call=_call(event))
+        case Started():
+            return pb.GenerateResponse(started=_started(event))
         case StepDone():
             return pb.GenerateResponse(step_finished=_finished(event))
         case StepFailed():
@@ -206,6 +211,17 @@ def response(event: Event) -> pb.GenerateResponse:
             return pb.GenerateResponse(progress=progress)
         case _:
             assert_never(event)
+
+
+def _started(event: Started) -> pb.GenerationStarted:
+    model = event.choice.model
+    return pb.GenerationStarted(
+        model=model.id,
+        provider=model.provider,
+        local=model.local,
+        fallback_from=event.fallback_from,
+        from_cache=event.from_cache,
+    )
 
 
 def _finished(event: StepDone) -> pb.StepFinished:
@@ -227,6 +243,36 @@ def _failed(event: StepFailed) -> pb.StepFailed:
 def reason(error: ServiceError) -> error_pb2.ErrorReason.ValueType:
     """The contract's value for a failure's reason."""
     return error_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}")
+
+
+def batch(outcomes: Iterable[Outcome]) -> pb.BatchGenerateResponse:
+    """The outcomes of a batch."""
+    return pb.BatchGenerateResponse(outcomes=map(_outcome, outcomes))
+
+
+def _outcome(outcome: Outcome) -> pb.BatchOutcome:
+    parts = [_said(part) for part in outcome.parts]
+    if isinstance(outcome.end, StepDone):
+        return pb.BatchOutcome(parts=parts, finished=_finished(outcome.end))
+    return pb.BatchOutcome(parts=parts, failed=_failed(outcome.end))
+
+
+def _said(part: Part) -> pb.WindowPart:
+    match part:
+        case TextPart(text):
+            return pb.WindowPart(text=text)
+        case ReasoningPart(text, state):
+            return pb.WindowPart(reasoning=message_pb2.ReasoningPart(text=text), provider_state=state)
+        case ToolCall():
+            return pb.WindowPart(tool_call=_call(part))
+        case ImagePart() | ToolResult():
+            raise ValueError("a model says no such part")
+        case _:
+            assert_never(part)
+
+
+def _call(call: ToolCall) -> message_pb2.ToolCallPart:
+    return message_pb2.ToolCallPart(call_id=call.id, action=call.name, arguments_json=call.arguments)
 
 
 def _delay(error: ServiceError) -> Duration | None:

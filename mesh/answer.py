@@ -53,9 +53,11 @@ class ApprovalAsked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """The agent asks a question that this terminal cannot answer."""
+    """The agent asks a question. `form` is the JSON schema of the answer."""
 
+    input_id: str
     question: str
+    form: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +123,18 @@ class Question:
     session: str
     text: str
     model: str | None = None
+    instead_of: str = ""
+    """The message that it says differently, if it does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """A wish for another answer to the message of a turn. `id` is a UUID: with it one new turn is made."""
+
+    id: str
+    session: str
+    turn: str
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,3 +157,10 @@ class ModelLine:
     default: bool
     context: int
     state: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What a turn used. `lines` are pairs of a name and what there is to say of it."""
+
+    lines: tuple[tuple[str, str], ...]

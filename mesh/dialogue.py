@@ -2,10 +2,12 @@
 
 from prompt_toolkit import PromptSession
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chassis import ids
 from mesh import answer
+from mesh.consent import AtTerminal
 from mesh.errors import MeshError
 from mesh.known.peers import Known
 from mesh.known.tables import memory_table
@@ -13,9 +15,14 @@ from mesh.peers import Conversation
 from mesh.talk import Talk
 
 HELP = """\
+/edit TEXT      say your last message differently; the old one stays as a branch
+/retry          another answer to your last message
+/stop           stop the last turn, also one that waits for you
+/clear          empty this session, for every device
 /model [NAME]   the models there are, or answer with this one from now on
 /sessions [N]   your sessions, or go on with number N
 /new            begin a new session
+/receipt        what the last answer used, cost and sent out
 /memory         what is remembered of you
 /forget ID      forget one of it, or `all`
 /help           this
@@ -36,6 +43,7 @@ class Dialogue:
         console: Console,
     ) -> None:
         self._talk, self._conversation, self._typed, self._console = talk, conversation, typed, console
+        self._person = AtTerminal(typed, console)
         self._known = known
 
     async def run(self) -> int:
@@ -57,7 +65,7 @@ class Dialogue:
             if line.startswith("/"):
                 await self._command(*line[1:].split(maxsplit=1))
             else:
-                await self._talk.ask(line, self._approve)
+                await self._talk.ask(line, self._person)
         except MeshError as error:
             self._console.print(f"{error.what} {error.cure}", style="red", markup=False, highlight=False)
 
@@ -71,8 +79,21 @@ class Dialogue:
             case "sessions":
                 await self._sessions(argument)
             case "new":
-                self._talk.session = None
+                self._talk.go_on(None)
                 self._console.print("A new session begins with your next message.")
+            case "receipt":
+                await self._receipt()
+            case "edit" if argument:
+                await self._talk.edit(argument, self._person)
+            case "edit":
+                self._console.print("Write the new words behind it: /edit TEXT.", markup=False)
+            case "retry":
+                await self._talk.retry(self._person)
+            case "stop":
+                await self._talk.stop()
+            case "clear":
+                await self._talk.clear()
+                self._console.print("This session is empty now, on every device.")
             case "memory":
                 lines = await self._known.memories()
                 self._console.print(memory_table(lines) if lines else "Nothing is remembered.")
@@ -88,7 +109,7 @@ class Dialogue:
         found = await self._conversation.sessions()
         if argument.isdigit() and 1 <= int(argument) <= len(found):
             chosen = found[int(argument) - 1]
-            self._talk.session = chosen.id
+            self._talk.go_on(chosen.id)
             self._console.print(f"Going on with “{chosen.title}”.", markup=False, highlight=False)
             return
         table = Table(box=None, pad_edge=False)
@@ -98,8 +119,14 @@ class Dialogue:
             table.add_row(str(number), line.updated, line.title)
         self._console.print(table if found else "No sessions yet.")
 
-    async def _approve(self) -> bool:
-        return (await self._typed.prompt_async("  allow it? [y/N] ")).strip().lower() in ("y", "yes")
+    async def _receipt(self) -> None:
+        if not (self._talk.session and self._talk.turn):
+            self._console.print("Nothing was answered here yet.")
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for line in (await self._conversation.receipt(self._talk.session, self._talk.turn)).lines:
+            table.add_row(*map(escape, line))
+        self._console.print(table)
 
 
 def model_table(found: list[answer.ModelLine]) -> Table:

@@ -100,6 +100,13 @@ class SecretUnfit(MeshError):
     """A secret's name or value cannot be kept, or there is no such secret."""
 
 
+class NothingSaid(MeshError):
+    """A command is about the last message or turn of this terminal, and there is none."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was said here yet.", "Write a message first.")
+
+
 class ValueUnusable(MeshError):
     """A word on the command line cannot be used."""
 

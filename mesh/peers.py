@@ -18,6 +18,7 @@ from assistant.session.v1 import session_pb2, session_pb2_grpc
 from chassis.dial import open_channel, streaming
 from chassis.status import from_rpc_error
 from mesh import answer, people, wire
+from mesh.consent import Consent, Form
 from mesh.credentials import Credentials
 from mesh.health import MeshStatus
 from mesh.rooms import Admin, Health, Readiness
@@ -26,6 +27,7 @@ _PROBE_TIMEOUT = 1.0  # seconds
 _SILENCE = 45.0  # seconds without a frame after which a stream is taken for dead; the server speaks every 15
 _VERSION = "0.1.0"
 _PAGE = 200
+_LONG = 1800.0  # seconds: the server's own bound for a backup
 
 Bearer = Callable[[], Awaitable[str]]
 
@@ -130,36 +132,84 @@ class Conversation:
         found = await self._ask(self._generation.ListModels, generation_pb2.ListModelsRequest())
         return [wire.model(each) for each in found.models]
 
-    async def send(self, question: answer.Question, *, documented: bool) -> AsyncIterator[answer.Event]:
-        """Send a message, or join its turn when it was sent before, and follow the turn.
+    async def send(
+        self, question: answer.Question | answer.Again, *, documented: bool
+    ) -> AsyncIterator[answer.Event]:
+        """Send a message or a wish, or join its turn when it was sent before, and follow the turn.
 
         Ends early when the stream was cut. Raises CallFailed, also for 45 s of silence.
         """
+        if isinstance(question, answer.Again) or question.instead_of:
+            accepted = await self._branch(question)
+            yield wire.event(accepted, documented=documented)
+            frames = self._watch(accepted)
+        else:
+            frames = self._send(question)
+        async for event in frames:
+            yield wire.event(event, documented=documented)
+
+    async def _send(self, question: answer.Question) -> AsyncIterator[chat_pb2.ChatEvent]:
         request = chat_pb2.SendMessageRequest(message=wire.new_message(question), follow=True)
         metadata = await self._metadata()
         with _told():
             async with streaming(self._chat.SendMessage(request, metadata=metadata)) as frames:
                 async for frame in _lively(aiter(frames)):
                     if frame.HasField("event"):
-                        yield wire.event(frame.event, documented=documented)
+                        yield frame.event
+
+    async def _branch(self, question: answer.Question | answer.Again) -> chat_pb2.ChatEvent:
+        """Answer the TurnAccepted of an edit, or of another try."""
+        if isinstance(question, answer.Again):
+            made = await self._ask(self._chat.RegenerateTurn, wire.again(question))
+        else:
+            edit = chat_pb2.EditMessageRequest(
+                session_id=question.session,
+                message_id=question.instead_of,
+                replacement=wire.new_message(question),
+            )
+            made = await self._ask(self._chat.EditMessage, edit)
+        accepted: chat_pb2.ChatEvent = made.accepted
+        return accepted
+
+    async def _watch(self, accepted: chat_pb2.ChatEvent) -> AsyncIterator[chat_pb2.ChatEvent]:
+        """Answer what follows in the turn, up to its last event."""
+        cursor = session_pb2.SessionCursor(session_id=accepted.session_id, sequence=accepted.sequence)
+        metadata = await self._metadata()
+        with _told():
+            request = chat_pb2.SubscribeEventsRequest(cursors=[cursor])
+            async with streaming(self._chat.SubscribeEvents(request, metadata=metadata)) as frames:
+                async for frame in _lively(aiter(frames)):
+                    if frame.HasField("event") and frame.event.turn_id == accepted.turn_id:
+                        yield frame.event
+
+    async def clear(self, session: str, request_id: str) -> None:
+        """Empty a session. Raises CallFailed."""
+        request = chat_pb2.ClearMessagesRequest(session_id=session, request_id=request_id)
+        await self._ask(self._chat.ClearMessages, request)
 
     async def cancel(self, session: str, turn: str, request_id: str) -> None:
         """Stop a turn. Raises CallFailed."""
         request = chat_pb2.CancelTurnRequest(session_id=session, turn_id=turn, request_id=request_id)
         await self._ask(self._chat.CancelTurn, request)
 
+    async def receipt(self, session: str, turn: str) -> answer.Receipt:
+        """Answer what a turn used, cost and sent out. Raises CallFailed."""
+        request = chat_pb2.GetTurnReceiptRequest(session_id=session, turn_id=turn)
+        return wire.receipt((await self._ask(self._chat.GetTurnReceipt, request)).receipt)
+
     async def approve(
-        self, session: str, turn: str, request_id: str, asked: answer.ApprovalAsked, *, allowed: bool
+        self, session: str, turn: str, request_id: str, asked: answer.ApprovalAsked, consent: Consent
     ) -> None:
         """Answer an approval. Raises CallFailed."""
-        decision = chat_pb2.APPROVAL_DECISION_APPROVE if allowed else chat_pb2.APPROVAL_DECISION_DENY
         request = chat_pb2.RespondToTurnRequest(
-            session_id=session,
-            turn_id=turn,
-            request_id=request_id,
-            approval=chat_pb2.ApprovalAnswer(
-                approval_id=asked.approval_id, decision=decision, arguments_sha256=asked.digest
-            ),
+            session_id=session, turn_id=turn, request_id=request_id, approval=wire.approval(asked, consent)
+        )
+        await self._ask(self._chat.RespondToTurn, request)
+
+    async def reply(self, session: str, turn: str, request_id: str, asked: answer.Asked, form: Form) -> None:
+        """Answer a question. Raises CallFailed."""
+        request = chat_pb2.RespondToTurnRequest(
+            session_id=session, turn_id=turn, request_id=request_id, input=wire.filled(asked, form)
         )
         await self._ask(self._chat.RespondToTurn, request)
 
@@ -189,6 +239,24 @@ class Operator:
         with _told():
             told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
         return wire.status(told)
+
+    async def log_epoch(self) -> str:
+        """Answer the epoch of the log, which a restore changes. Raises CallFailed."""
+        with _told():
+            told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
+        return str(told.log_epoch)
+
+    async def create_backup(self, request_id: str, folder: str) -> people.Backup:
+        """Make a backup; it is complete on return. Raises CallFailed."""
+        request = operator_pb2.CreateBackupRequest(request_id=request_id, directory=folder)
+        with _told():
+            return wire.backup(await self._stub.CreateBackup(request, timeout=_LONG))
+
+    async def restore_backup(self, request_id: str, path: str) -> people.Restored:
+        """Put a backup in place. Raises CallFailed."""
+        request = operator_pb2.RestoreBackupRequest(request_id=request_id, directory=path)
+        with _told():
+            return wire.restored(await self._stub.RestoreBackup(request, timeout=_LONG))
 
     async def invite(self, request_id: str, email: str) -> people.Invite:
         """Make an invite, for one address only if one is given. Raises CallFailed."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,8 @@ from chassis import ids
 from chassis.clock import Clock
 from chassis.tasks import Tasks
 from mesh import answer
-from mesh.errors import CallFailed
+from mesh.consent import Person
+from mesh.errors import CallFailed, NothingSaid
 from mesh.peers import Conversation
 from mesh.terminal import View
 from mesh.turns import follow
@@ -34,10 +35,17 @@ class Talk:
     ) -> None:
         self._conversation, self._view, self._clock, self._tasks = conversation, view, clock, tasks
         self._documented = wish.as_json
+        self._said = self._turn = ""  # the last message and the last turn here
         self.model = wish.model
         self.session = wish.session
+        self.turn = ""  # the last one that ran here
 
-    async def ask(self, text: str, approve: Callable[[], Awaitable[bool]] | None) -> answer.Body:
+    def go_on(self, session: str | None) -> None:
+        """Go on in another session; None begins one with the next message."""
+        self.session = session
+        self._said = self._turn = ""
+
+    async def ask(self, text: str, person: Person | None) -> answer.Body:
         """Send a message and show its turn; answer its last event, or what it waits for when nobody can be
         asked.
 
@@ -45,31 +53,68 @@ class Talk:
         """
         if self.session is None:
             self.session = await self._conversation.create_session(ids.uuid())
-        question = answer.Question(id=ids.uuid(), session=self.session, text=text, model=self.model)
-        turn = _Turn(self._conversation, self.session, self._tasks)
+        return await self._follow(self._question(self.session, text=text), person)
+
+    async def edit(self, text: str, person: Person | None) -> answer.Body:
+        """Say the last message differently and show its turn. Raises CallFailed and NothingSaid."""
+        question = self._question(*self._last(self._said), text=text)
+        return await self._follow(question, person)
+
+    async def retry(self, person: Person | None) -> answer.Body:
+        """Show another answer to the last message. Raises CallFailed and NothingSaid."""
+        session, turn = self._last(self._turn)
+        return await self._follow(
+            answer.Again(id=ids.uuid(), session=session, turn=turn, model=self.model), person
+        )
+
+    async def stop(self) -> None:
+        """Stop the last turn. Raises CallFailed and NothingSaid."""
+        session, turn = self._last(self._turn)
+        await self._conversation.cancel(session, turn, ids.uuid())
+
+    async def clear(self) -> None:
+        """Empty the session. Raises CallFailed and NothingSaid."""
+        if self.session is None:
+            raise NothingSaid
+        await self._conversation.clear(self.session, ids.uuid())
+        self.go_on(self.session)
+
+    def _question(self, session: str, instead_of: str = "", *, text: str) -> answer.Question:
+        return answer.Question(
+            id=ids.uuid(), session=session, text=text, model=self.model, instead_of=instead_of
+        )
+
+    def _last(self, id: str) -> tuple[str, str]:
+        if self.session is None or not id:
+            raise NothingSaid
+        return self.session, id
+
+    async def _follow(self, question: answer.Question | answer.Again, person: Person | None) -> answer.Body:
+        turn = _Turn(self._conversation, question.session, self._tasks)
+        said = question.id if isinstance(question, answer.Question) else self._said
         try:
             with_events = follow(self._conversation, question, self._clock, documented=self._documented)
             async with turn.interruptible(), aclosing(with_events) as events:  # type: ignore[type-var]
-                return await self._show(events, turn, approve)
+                return await self._show(events, turn, said, person)
         finally:
+            self.turn = turn.id or self.turn
             self._view.end()
 
     async def _show(
-        self,
-        events: AsyncIterator[answer.Event],
-        turn: "_Turn",
-        approve: Callable[[], Awaitable[bool]] | None,
+        self, events: AsyncIterator[answer.Event], turn: "_Turn", said: str, person: Person | None
     ) -> answer.Body:
         async for event in events:
             turn.runs(event.turn)
+            self._turn, self._said = event.turn, said
             self._view.show(event)
-            if isinstance(event.body, answer.ApprovalAsked | answer.Asked) and approve is None:
-                return event.body
-            if isinstance(event.body, answer.ApprovalAsked) and approve is not None:
-                self._view.end()
-                await turn.approve(event.body, allowed=await approve())
-            if isinstance(event.body, answer.Last):
-                return event.body
+            match event.body:
+                case answer.ApprovalAsked() | answer.Asked() as asked:
+                    if person is None:
+                        return asked
+                    self._view.end()
+                    await turn.answer(asked, person)
+                case answer.Finished() | answer.Failed() | answer.Cancelled() as last:
+                    return last
         raise AssertionError("a followed turn ends with its last event")
 
 
@@ -88,9 +133,14 @@ class _Turn:
             if self._stopped:
                 self._stop()
 
-    async def approve(self, asked: answer.ApprovalAsked, *, allowed: bool) -> None:
-        """Answer an approval. Raises CallFailed."""
-        await self._conversation.approve(self._session, self.id, ids.uuid(), asked, allowed=allowed)
+    async def answer(self, asked: answer.ApprovalAsked | answer.Asked, person: Person) -> None:
+        """Let the person answer what the turn waits for. Raises CallFailed."""
+        place = (self._session, self.id, ids.uuid())
+        match asked:
+            case answer.ApprovalAsked():
+                await self._conversation.approve(*place, asked, await person.decide(asked))
+            case answer.Asked():
+                await self._conversation.reply(*place, asked, await person.fill(asked))
 
     @asynccontextmanager
     async def interruptible(self) -> AsyncIterator[None]:

@@ -131,7 +131,7 @@ def note(body: answer.Body) -> str:
         case answer.ApprovalAsked(action=action, arguments=arguments):
             return f"? {printable(action)} wants to run with {printable(arguments)}"
         case answer.Asked(question=question):
-            return f"? {printable(question)} (answer it in the app)"
+            return f"? {printable(question)}"
         case answer.Failed(message=message, reason=reason, retryable=retryable):
             again = " Ask again." if retryable else ""
             return f"The turn failed: {printable(message) or reason}{again}"

@@ -15,7 +15,9 @@ _EXPIRED = "TOKEN_EXPIRED"
 class Sends(Protocol):
     """The door a question goes through."""
 
-    def send(self, question: answer.Question, *, documented: bool) -> AsyncIterator[answer.Event]:
+    def send(
+        self, question: answer.Question | answer.Again, *, documented: bool
+    ) -> AsyncIterator[answer.Event]:
         """Send the question, or join its turn, and follow it. Ends early when cut. Raises CallFailed."""
 
 
@@ -30,7 +32,7 @@ class Retry:
 
 async def follow(
     door: Sends,
-    question: answer.Question,
+    question: answer.Question | answer.Again,
     clock: Clock,
     *,
     retry: Retry | None = None,

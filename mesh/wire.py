@@ -1,9 +1,11 @@
 """Between the contract's messages and what the terminal shows. Pure."""
 
 import json
+from collections.abc import Iterator
 
 import grpc
 from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.agent.v1 import agent_pb2
@@ -15,15 +17,20 @@ from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
 from chassis.status import Failure
 from mesh import answer, people
+from mesh.consent import Consent, Form
 from mesh.errors import CallFailed
 from mesh.health import MeshStatus, RoomStatus
+from mesh.printable import printable
 
+_STAGES = ("accept", "queue", "window", "first_token", "tools", "wait", "total")
 _PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _CURES = {
     "TOKEN_REVOKED": "Remove client/credentials.json in the data folder and sign in again.",
     "UNKNOWN_MODEL": "`/model` (or `mesh models`) lists what there is.",
     "SESSION_NOT_FOUND": "`/sessions` lists yours; `/new` begins another.",
     "SESSION_ENDED": "`/new` begins another.",
+    "TURN_NOT_WAITING": "Somebody else answered, or it took too long.",
+    "TURN_OVER": "There is nothing to stop.",
     "CREDENTIALS_WRONG": "Check the address and the password.",
     "PASSWORD_WEAK": "A sentence that nobody else would think of is easy to keep in mind.",
     "DEVICE_NOT_FOUND": "`mesh account devices` lists yours.",
@@ -100,6 +107,25 @@ def user(message: operator_pb2.UserSummary) -> people.UserLine:
     )
 
 
+def backup(told: operator_pb2.CreateBackupResponse) -> people.Backup:
+    """A backup that was made."""
+    made = told.backup
+    return people.Backup(
+        location=made.location,
+        size=made.size,
+        expires=_moment(made.expire_time),
+    )
+
+
+def restored(told: operator_pb2.RestoreBackupResponse) -> people.Restored:
+    """What a restore did."""
+    return people.Restored(
+        log_epoch=told.log_epoch,
+        previous=told.previous_state.location,
+        reapplied=told.reapplied_erasures,
+    )
+
+
 def invite(message: operator_pb2.CreateInviteResponse) -> people.Invite:
     """Answer an invite."""
     return people.Invite(code=message.invite_code, expires=_moment(message.expire_time))
@@ -156,6 +182,32 @@ def new_message(question: answer.Question) -> chat_pb2.NewMessage:
     return message
 
 
+def again(wish: answer.Again) -> chat_pb2.RegenerateTurnRequest:
+    """Answer the request for another answer."""
+    request = chat_pb2.RegenerateTurnRequest(session_id=wish.session, turn_id=wish.turn, request_id=wish.id)
+    if wish.model is not None:
+        request.options.model = wish.model
+    return request
+
+
+def approval(asked: answer.ApprovalAsked, consent: Consent) -> chat_pb2.ApprovalAnswer:
+    """Answer the decision on an action."""
+    decision = chat_pb2.APPROVAL_DECISION_EDIT if consent.edited else chat_pb2.APPROVAL_DECISION_APPROVE
+    return chat_pb2.ApprovalAnswer(
+        approval_id=asked.approval_id,
+        decision=decision if consent.allowed else chat_pb2.APPROVAL_DECISION_DENY,
+        arguments_sha256=asked.digest,
+        edited_arguments_json=consent.edited if consent.allowed else "",
+    )
+
+
+def filled(asked: answer.Asked, form: Form) -> chat_pb2.InputAnswer:
+    """Answer the reply to a question."""
+    return chat_pb2.InputAnswer(
+        input_id=asked.input_id, declined=form.content is None, content_json=form.content or ""
+    )
+
+
 def call_failed(failure: Failure) -> CallFailed:
     """Answer a failed call in words for a person."""
     return CallFailed(
@@ -164,6 +216,11 @@ def call_failed(failure: Failure) -> CallFailed:
         reason=failure.reason,
         passing=failure.code in _PASSING,
     )
+
+
+def receipt(message: chat_pb2.TurnReceipt) -> answer.Receipt:
+    """Answer what a receipt says, line by line."""
+    return answer.Receipt(lines=tuple((name, printable(told)) for name, told in _receipt_lines(message)))
 
 
 def _health_name(health: operator_pb2.RoomHealth.ValueType) -> str:
@@ -244,4 +301,51 @@ def _wait(message: chat_pb2.ChatEvent) -> answer.ApprovalAsked | answer.Asked:
             arguments=asked.arguments_json,
             digest=asked.arguments_sha256,
         )
-    return answer.Asked(question=message.input_requested.message)
+    question = message.input_requested
+    return answer.Asked(input_id=question.input_id, question=question.message, form=question.form_json_schema)
+
+
+def _receipt_lines(receipt: chat_pb2.TurnReceipt) -> Iterator[tuple[str, str]]:
+    model = receipt.model
+    if model.model:
+        yield "model", f"{model.model} ({'on this mesh' if model.local else model.provider or 'elsewhere'})"
+    yield "tokens", _tokens(receipt.usage)
+    yield "cost", f"${receipt.usage.cost_micro_usd / 1e6:.6f}"
+    yield "time", ", ".join(_times(receipt.latencies))
+    if receipt.window.kept_messages:
+        yield "seen", _window(receipt.window)
+    for call in receipt.calls:
+        outcome = chat_pb2.ToolOutcome.Name(call.outcome).removeprefix("TOOL_OUTCOME_").lower()
+        yield "action", f"{call.action}: {outcome}, {_span(call.duration)}"
+    if receipt.context_keys:
+        yield "context", ", ".join(receipt.context_keys)
+    for each in receipt.egress:
+        yield "left the mesh", f"{each.content} to {each.destination}, {each.bytes:,} bytes"
+    if not receipt.egress:
+        yield "left the mesh", "nothing"
+
+
+def _tokens(usage: message_pb2.Usage) -> str:
+    told = f"{usage.input_tokens:,} read ({usage.cached_tokens:,} cached), {usage.output_tokens:,} written"
+    return f"{told}, estimated" if usage.estimated else told
+
+
+def _window(window: chat_pb2.WindowReport) -> str:
+    counts = {
+        "messages": window.kept_messages,
+        "summarised": window.summarised_messages,
+        "left out": window.dropped_messages,
+    }
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{told}; {window.window_tokens:,} of {window.budget_tokens:,} tokens"
+
+
+def _times(latencies: chat_pb2.StageLatencies) -> Iterator[str]:
+    for stage in _STAGES:
+        if latencies.HasField(stage):  # type: ignore[arg-type]  # names of its fields
+            yield f"{stage.replace('_', ' ')} {_span(getattr(latencies, stage))}"
+
+
+def _span(duration: Duration) -> str:
+    seconds = duration.ToTimedelta().total_seconds()
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

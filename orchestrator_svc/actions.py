@@ -11,15 +11,17 @@ from orchestrator_svc import policy
 from orchestrator_svc.calls import Calls, Running
 from orchestrator_svc.conversation import ToolCall, ToolResult
 from orchestrator_svc.effects import (
-    ApprovalRequested,
     AwaitRecord,
     CallEntry,
     CancelTool,
     Effect,
+    EgressEntry,
     Emit,
     Ending,
     HostCall,
+    InputRequested,
     Receipt,
+    Request,
     RunTool,
     ToolFinished,
     ToolProgress,
@@ -56,7 +58,7 @@ class Actions:
         self._offers = offers
         self._spending = spending
         self._approved = order.action is not None and order.action_approved
-        self._said = policy.persons_words(order.material)
+        self._said = policy.persons_words(order.material, order.action)
         self._tainted = policy.tainted(order.material, resumed, offers)
         self._calls = Calls()
         self._calls.remember(done)
@@ -67,7 +69,7 @@ class Actions:
         return bool(self._calls.running)
 
     @property
-    def pending(self) -> tuple[ApprovalRequested, ...]:
+    def pending(self) -> tuple[Request, ...]:
         """What the person is asked."""
         return tuple(self._calls.pending)
 
@@ -126,6 +128,7 @@ class Actions:
         if waiting is not None and not waiting.recorded:
             self._calls.running[call_id] = replace(waiting, recorded=True)
             yield self._run(waiting.call, waiting.offer)
+            yield from _left(waiting.call, waiting.offer)
 
     def progressed(self, call_id: str, message: str, fraction: float | None) -> Iterator[Effect]:
         """A call has something to show."""
@@ -146,6 +149,22 @@ class Actions:
         ending = _ending(outcome) if certain else Ending.IN_DOUBT
         yield from self._close(running.call, running.offer, outcome, ending, duration, logged=logged)
         return certain
+
+    def wanted(self, call_id: str, question: str, form: str, duration: float) -> Iterator[Effect]:
+        """A call needs an answer of the person. One with effects may not ask once it runs: it failed."""
+        running = self._calls.running.pop(call_id, None)
+        if running is None:
+            return
+        self._spending.tool_time(duration)
+        if running.offer.effect is EffectClass.EFFECT:
+            failed = Failed(reason=Reason.ACTION_FAILED, message="The action asked when it had to act.")
+            yield from self._close(running.call, running.offer, failed, Ending.FAILED, duration)
+            return
+        request = InputRequested(
+            input_id=f"input.{call_id}"[:64], call=running.call, question=question, form=form
+        )
+        self._calls.pending.append(request)
+        yield Emit(event=request)
 
     def answered(self, answered: Answered) -> Iterator[Effect]:
         """The person answered what a call waited for."""
@@ -193,6 +212,8 @@ class Actions:
         self._calls.running[call.call_id] = Running(call=call, offer=offer, recorded=not waits)
         yield self._started(call, offer.agent, offer.effect)
         yield AwaitRecord(call=call) if waits else self._run(call, offer)
+        if not waits:
+            yield from _left(call, offer)
 
     def _run(self, call: ToolCall, offer: Offer) -> Effect:
         timeout = min(offer.timeout, self._spending.tool_time_left)
@@ -233,6 +254,14 @@ class Actions:
         )
 
 
+def _left(call: ToolCall, offer: Offer) -> Iterator[Effect]:
+    """The arguments of an action that is no business of the mesh alone went out with it."""
+    if offer.effect is not EffectClass.NONE and not offer.hosted:
+        content = f"arguments of {call.action}"
+        size = len(call.arguments.encode("utf-8", "surrogatepass"))
+        yield Receipt(entry=EgressEntry(destination=offer.agent, content=content, size=size))
+
+
 def _broken(call: ToolCall, offer: Offer) -> Failed | None:
     fault = offer.schema.fault(call.arguments)
     if fault is None:
@@ -250,6 +279,7 @@ def _finished(
         content=result.content,
         error=outcome if isinstance(outcome, Failed) else None,
         sources=result.sources,
+        next_actions=outcome.next_actions if isinstance(outcome, Done) else (),
         duration=duration,
         truncated=truncated,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from orchestrator_svc.conversation import ToolCall, ToolResult
-from orchestrator_svc.effects import ApprovalRequested, Ending
+from orchestrator_svc.effects import ApprovalRequested, Ending, Request
 from orchestrator_svc.inputs import Done, Failed, Outcome
 from orchestrator_svc.policy import Cause, Offer
 from orchestrator_svc.tools.tool import RESULT_BYTES, Effect, canonical
@@ -35,7 +35,7 @@ class Calls:
     """Bookkeeping of one turn's calls; decides nothing about them."""
 
     running: dict[str, Running] = field(default_factory=dict)
-    pending: list[ApprovalRequested] = field(default_factory=list)
+    pending: list[Request] = field(default_factory=list)
     step: list[ToolCall] = field(default_factory=list)
     fresh: bool = False
     _known: dict[tuple[str, str], _Known] = field(default_factory=dict)

@@ -10,12 +10,18 @@ from orchestrator_svc.material import ChoiceSource, ModelChoice, ModelFacts, Pre
 
 
 def choose(
-    models: Sequence[ModelFacts], preferences: Sequence[Preference], placement: Placement
+    models: Sequence[ModelFacts],
+    preferences: Sequence[Preference],
+    placement: Placement,
+    *,
+    pictures: bool = False,
 ) -> tuple[ModelChoice, ModelFacts]:
     """The model for a turn, and the catalogue's facts of it.
 
     Raises UnknownModel when the turn itself names a model that is not there, or there is none at all. Weaker
-    wishes that are not there are passed over; the strongest of them is named in `skipped`.
+    wishes that are not there are passed over; the strongest of them is named in `skipped`. Where the window holds
+    `pictures` a model that sees takes the place of a default that does not: never of a model that somebody
+    wished for, and never a remote one of a local one. If none may, the picture has to be described.
     """
     known = {model.name: model for model in models}
     skipped = ""
@@ -26,7 +32,16 @@ def choose(
             raise UnknownModel(wish.model)
         skipped = skipped or wish.model
     model = _default(models, placement)
+    if pictures and not model.vision and (seeing := _seeing(models, model, placement)) is not None:
+        return _chosen(seeing, ChoiceSource.VISION, skipped), seeing
     return _chosen(model, ChoiceSource.DEFAULT, skipped), model
+
+
+def _seeing(models: Sequence[ModelFacts], instead_of: ModelFacts, placement: Placement) -> ModelFacts | None:
+    """The model that sees pictures where that one does not: a local one if there is one."""
+    at_home = instead_of.local or placement is Placement.LOCAL_ONLY
+    able = [model for model in models if model.vision and (model.local or not at_home)]
+    return min(able, key=lambda model: not model.local, default=None)
 
 
 def _chosen(model: ModelFacts, source: ChoiceSource, skipped: str) -> ModelChoice:

@@ -63,6 +63,14 @@ class ToolCall:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NextAction:
+    """An action that another one proposes to run next. `arguments` is a JSON object."""
+
+    action: str
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where a fact comes from. `fetched_at_us` is 0 when it was not fetched."""
 
@@ -137,6 +145,19 @@ class Usage:
             estimated=self.estimated or other.estimated,
             cost_micro_usd=self.cost_micro_usd + other.cost_micro_usd,
         )
+
+
+def message_bytes(message: Message) -> int:
+    """Bytes of all text in a message."""
+    return sum(_content_bytes(part.content) for part in message.parts)
+
+
+def _content_bytes(content: Content) -> int:
+    match content:
+        case Text(text=text) | Reasoning(text=text) | Described(text=text):
+            return len(text.encode("utf-8", "surrogatepass"))
+        case ToolCall(arguments=text) | ToolResult(content=text):
+            return len(text.encode("utf-8", "surrogatepass"))
 
 
 def said(text: str, trust: Trust = Trust.PERSON) -> Part:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from orchestrator_svc.conversation import (
     FinishReason,
+    NextAction,
     Part,
     Placement,
     Source,
@@ -96,6 +97,7 @@ class ToolFinished:
     content: str
     error: Failed | None = None
     sources: tuple[Source, ...] = ()
+    next_actions: tuple[NextAction, ...] = ()
     duration: float = 0.0
     truncated: bool = False
 
@@ -111,8 +113,19 @@ class ApprovalRequested:
     cause: Cause
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputRequested:
+    """An action asks the person a question. `form` is a flat JSON schema."""
+
+    input_id: str
+    call: ToolCall
+    question: str
+    form: str
+
+
+Request: TypeAlias = ApprovalRequested | InputRequested
 Event: TypeAlias = (
-    TurnStarted | TextDelta | ReasoningDelta | ToolStarted | ToolProgress | ToolFinished | ApprovalRequested
+    TurnStarted | TextDelta | ReasoningDelta | ToolStarted | ToolProgress | ToolFinished | Request
 )
 
 
@@ -145,10 +158,26 @@ class CallEntry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EgressEntry:
+    """Something that left the machines of the mesh, for the receipt."""
+
+    destination: str
+    content: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowEntry:
+    """How many seconds it took to make a window, for the receipt."""
+
+    duration: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
     """An entry of the turn's receipt."""
 
-    entry: StepEntry | CallEntry
+    entry: StepEntry | CallEntry | EgressEntry | WindowEntry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,7 +252,7 @@ class Answer:
 class Suspend:
     """The turn waits for the person, or (nothing waits) is given back. The last effect."""
 
-    pending: tuple[ApprovalRequested, ...]
+    pending: tuple[Request, ...]
     resumption: Resumption
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestrator_svc.conversation import FinishReason, Source, ToolCall, Usage
+from orchestrator_svc.conversation import FinishReason, NextAction, Source, ToolCall, Usage
 from orchestrator_svc.material import ModelFacts
 
 
@@ -75,6 +75,7 @@ class Done:
 
     content: str
     sources: tuple[Source, ...] = ()
+    next_actions: tuple[NextAction, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +97,16 @@ class ToolDone:
 
     call_id: str
     outcome: Outcome
+    duration: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolAsked:
+    """An action needs an answer of the person, after `duration` seconds. `form` is a flat JSON schema."""
+
+    call_id: str
+    question: str
+    form: str
     duration: float = 0.0
 
 
@@ -148,6 +159,7 @@ Input: TypeAlias = (
     | StepFinished
     | StepFailed
     | ToolDone
+    | ToolAsked
     | ToolProgressed
     | HostAnswered
     | EffectRecorded

@@ -72,10 +72,11 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Stands for earlier messages."""
+    """Stands for the messages up to `through`, of which the material may hold the last ones."""
 
     text: str
     messages: int = 0
+    through: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator_svc.conversation import Described, Message, Part, Role, Text, ToolResult, Trust
+from orchestrator_svc.conversation import Described, Message, Part, Role, Text, ToolCall, ToolResult, Trust
 from orchestrator_svc.material import Material, Order, Purpose
 from orchestrator_svc.prompt import ToolSpec
 from orchestrator_svc.tools.tool import Effect, Schema
@@ -102,10 +102,18 @@ def typed(arguments: str, said: str) -> bool:
     return all(text.casefold().strip() in heard for text in _texts(json.loads(arguments or "{}")))
 
 
-def persons_words(material: Material) -> str:
-    """What the person typed, in all messages of the turn."""
+def persons_words(material: Material, action: ToolCall | None = None) -> str:
+    """What the person typed, in all messages of the turn and in an action that they asked for themselves."""
     parts = (part for message in material.messages if message.role is Role.USER for part in message.parts)
-    return "\n".join(part.content.text for part in parts if isinstance(part.content, Text))
+    given = _texts(_decoded(action.arguments)) if action is not None else ()
+    return "\n".join((*(part.content.text for part in parts if isinstance(part.content, Text)), *given))
+
+
+def _decoded(arguments: str) -> object:
+    try:
+        return json.loads(arguments or "{}")
+    except (ValueError, RecursionError):  # nothing of it will run
+        return None
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, assert_never
 
-from chassis import telemetry
+from chassis import failpoints, telemetry
 from chassis.clock import Clock
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.conversation import ToolCall
@@ -29,8 +29,10 @@ from orchestrator_svc.effects import (
     Receipt,
     RunTool,
     Stage,
+    StepEntry,
     StopModel,
     Suspend,
+    WindowEntry,
 )
 from orchestrator_svc.errors import PeerFailed, Reason
 from orchestrator_svc.generation import Alive, ModelFrame, Models, Steps
@@ -44,13 +46,14 @@ from orchestrator_svc.inputs import (
     Started,
     StepFailed,
     StepFinished,
+    ToolAsked,
     ToolDone,
     ToolProgressed,
 )
 from orchestrator_svc.material import Order, Purpose
 from orchestrator_svc.outbox import Outbox, Progress
 from orchestrator_svc.tools.tool import Effect as ToolEffect
-from orchestrator_svc.tools.tool import Setting, Tool, ToolFailure
+from orchestrator_svc.tools.tool import Question, Setting, Tool, ToolFailure
 from orchestrator_svc.turn import Turn
 from orchestrator_svc.window import admitted
 
@@ -88,6 +91,7 @@ class Run:
         self._actions: dict[str, tuple[asyncio.Task[None], ...]] = {}
         self._began = self._spoke = self._heard = clock.monotonic()
         self._step_began = self._began
+        self._window_time = 0.0
         self._steps: Steps | None = None
         self._model: asyncio.Task[None] | None = None
 
@@ -117,8 +121,12 @@ class Run:
 
     def _tell(self, told: Input) -> None:
         """Tell the machine something and perform what it asks for."""
+        asked = self._clock.monotonic()
         for effect in self._turn.receive(told):
+            if isinstance(effect, Generate):  # the machine made a window to ask for it
+                self._window_time += self._clock.monotonic() - asked
             self._perform(effect)
+            asked = self._clock.monotonic()
         if self._turn.over:
             self._over.set()
 
@@ -126,6 +134,10 @@ class Run:
         match effect:
             case Receipt(entry=CallEntry() as entry):
                 self._audit(entry)
+                self._send(effect)
+            case Receipt(entry=StepEntry()):
+                self._send(Receipt(entry=WindowEntry(duration=self._window_time)))
+                self._window_time = 0.0
                 self._send(effect)
             case Emit() | Receipt() | Finish() | Fail() | Cancelled():
                 self._send(effect)
@@ -254,8 +266,21 @@ class Run:
 
     async def _run_tool(self, call: ToolCall) -> None:
         began = self._clock.monotonic()
-        outcome = await self._outcome(call)
-        self._tell(ToolDone(call_id=call.call_id, outcome=outcome, duration=self._clock.monotonic() - began))
+        try:
+            failpoints.reach("before_tool_side_effect")
+            outcome = await self._outcome(call)
+            failpoints.reach("after_tool_side_effect_before_record")
+        except Question as asked:
+            told: Input = ToolAsked(
+                call_id=call.call_id,
+                question=asked.message,
+                form=asked.form,
+                duration=self._clock.monotonic() - began,
+            )
+        else:
+            took = self._clock.monotonic() - began
+            told = ToolDone(call_id=call.call_id, outcome=outcome, duration=took)
+        self._tell(told)
         self._end_action(call.call_id)
 
     async def _outcome(self, call: ToolCall) -> Outcome:
@@ -264,6 +289,8 @@ class Run:
             return Failed(reason=Reason.ACTION_NOT_FOUND, message="No such action.")
         try:
             output = await tool.run(call.arguments, self._setting(call, tool))
+        except Question:
+            raise
         except ToolFailure as error:
             return Failed(
                 reason=error.reason, message=error.message, field=error.field, retryable=error.retryable
@@ -271,7 +298,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - an action's fault is a result of the turn, not its end
             log.error("action broke", error=error, action=call.action)
             return Failed(reason=Reason.ACTION_FAILED, message="The action broke.")
-        return Done(content=output.content, sources=output.sources)
+        return Done(content=output.content, sources=output.sources, next_actions=output.next_actions)
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
         """What the action may know: of the facts only those that it declares, and that may go where it goes."""

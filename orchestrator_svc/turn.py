@@ -14,11 +14,12 @@ from orchestrator_svc import policy
 from orchestrator_svc.actions import Actions
 from orchestrator_svc.background import asked
 from orchestrator_svc.choice import choose
-from orchestrator_svc.conversation import FinishReason, ToolCall, strictest
+from orchestrator_svc.conversation import FinishReason, ToolCall, Usage, strictest
 from orchestrator_svc.effects import (
     Answer,
     Cancelled,
     Effect,
+    EgressEntry,
     Emit,
     Fail,
     Finish,
@@ -47,6 +48,7 @@ from orchestrator_svc.inputs import (
     StepFailed,
     StepFinished,
     Token,
+    ToolAsked,
     ToolDone,
     ToolProgressed,
     ToolRequested,
@@ -109,6 +111,7 @@ class Turn:
         self._sent: Window | None = None  # what the open stream holds
         self._announced = False
         self._generating = False
+        self._asked = False  # the model of the open stream was asked
         self._yielding = False
         self._refits = 0
         self.over = False
@@ -154,6 +157,9 @@ class Turn:
                 yield from self._tool_done(call_id, outcome, duration, logged=False)
             case HostAnswered(call_id=call_id, outcome=outcome, duration=duration):
                 yield from self._tool_done(call_id, outcome, duration, logged=True)
+            case ToolAsked(call_id=call_id, question=question, form=form, duration=duration):
+                yield from self._actions.wanted(call_id, question, form, duration)
+                yield from self._advance()
             case ToolProgressed(call_id=call_id, message=message, fraction=fraction):
                 yield from self._actions.progressed(call_id, message, fraction)
             case EffectRecorded(call_id=call_id):
@@ -249,6 +255,14 @@ class Turn:
             placement=self._placement,
             max_cost_micro_usd=self._spending.cost_left,
         )
+        self._asked = self._asked and not opens
+        yield from self._left()
+
+    def _left(self) -> Iterator[Effect]:
+        """The window goes to a model outside the mesh, with each step anew."""
+        if self._asked and self._choice is not None and self._sent is not None:
+            destination = self._choice.provider or self._choice.model
+            yield Receipt(entry=EgressEntry(destination=destination, content="prompt", size=self._sent.size))
 
     def _model_started(self, told: ModelStarted) -> Iterator[Effect]:
         assert self._choice is not None
@@ -261,8 +275,10 @@ class Turn:
             from_cache=told.from_cache,
             source=ChoiceSource.VISION if told.vision_from else self._choice.source,
         )
+        self._asked = not told.local and not told.from_cache
         if not self._announced:
             yield self._announcement()
+        yield from self._left()
 
     def _heard(self, text: str) -> Iterator[Effect]:
         if text:
@@ -299,6 +315,10 @@ class Turn:
             return
         self._generating = False
         self._spending.usage(told.usage)
+        if told.usage != Usage():
+            model = self._choice.model if self._choice else ""
+            unknown = FinishReason.UNKNOWN
+            yield Receipt(entry=StepEntry(model=model, usage=told.usage, duration=0.0, reason=unknown))
         too_long = told.reason == Reason.CONTEXT_TOO_LONG and self._transcript.step_is_empty
         if too_long and self._refits < _REFITS and not self._actions.asked:
             self._refits += 1

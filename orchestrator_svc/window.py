@@ -4,7 +4,8 @@ The system text is fixed. History follows in the order it was said, so that a tu
 one before it and an engine need not read it again. What changes from turn to turn (facts, the time) stands at
 the very end of the newest message, marked as data.
 
-Nothing is cut until the window is 90 % full; then whole messages go, oldest first, down to 60 %. The cut
+Nothing is cut until the window is 90 % full; then a summary takes the place of the messages it stands for, if there is
+one, and when that is not enough whole messages go, oldest first, down to 60 %. The cut
 moves in steps of 30 % of the budget, counted from the first message: it stays while the conversation grows.
 """
 
@@ -26,12 +27,13 @@ from orchestrator_svc.conversation import (
     ToolCall,
     ToolResult,
     Trust,
+    message_bytes,
     said,
     strictest,
 )
 from orchestrator_svc.errors import WindowTooLong
 from orchestrator_svc.gauge import Gauge
-from orchestrator_svc.material import Fact, Manner, Material, ModelFacts, Parameters
+from orchestrator_svc.material import Fact, Manner, Material, ModelFacts, Parameters, Summary
 from orchestrator_svc.prompt import ToolSpec
 
 FULL, KEPT = 0.9, 0.6
@@ -49,6 +51,11 @@ class Window:
 
     system: str
     messages: tuple[Message, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its text."""
+        return len(self.system.encode()) + sum(map(message_bytes, self.messages))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,15 +99,19 @@ def fit(
     long. With `tells_time` the time of the turn stands among the facts. Raises WindowTooLong when nothing
     more can go.
     """
-    history = material.messages[:-1]
-    lead = _lead(material)
     newest = _newest(material, tells_time, budget // _FACTS_SHARE, gauge)
     frame = gauge.text(system) + sum(gauge.text(t.name + t.description + t.schema) for t in tools)
-    fixed = frame + sum(map(gauge.message, (*lead, *newest)))
-    steps = _shortened(steps, budget - fixed, gauge)
+    fixed = frame + sum(map(gauge.message, newest))
+    lead_room = max(sum(map(gauge.message, _lead(material, each))) for each in (None, material.summary))
+    steps = _shortened(steps, budget - fixed - lead_room, gauge)
     fixed += sum(map(gauge.message, steps))
-    past = [unfolded(message) for message in history]
+    past = [unfolded(message) for message in material.messages[:-1]]
     sizes = [sum(map(gauge.message, told)) for told in past]
+    whole = fixed + sum(map(gauge.message, _lead(material, None))) + sum(sizes)
+    summary, covered = _standing(material, nearly_full=whole > int(budget * FULL))
+    past, sizes = past[covered:], sizes[covered:]
+    lead = _lead(material, summary)
+    fixed += sum(map(gauge.message, lead))
     cut = _cut(sizes, fixed, budget)
     total = fixed + sum(sizes[cut:])
     if total > budget:
@@ -109,8 +120,8 @@ def fit(
     return Fitted(
         window=Window(system=system, messages=(*lead, *told, *newest, *steps)),
         report=Report(
-            kept_messages=len(material.messages) - cut,
-            summarised_messages=material.summary.messages if material.summary else 0,
+            kept_messages=len(material.messages) - covered - cut,
+            summarised_messages=summary.messages if summary else 0,
             dropped_messages=material.dropped_messages + cut,
             window_tokens=total,
             budget_tokens=budget,
@@ -138,6 +149,21 @@ def unfolded(message: Message) -> tuple[Message, ...]:
             pieces.append((role, []))
         pieces[-1][1].append(part)
     return tuple(Message(role=role, parts=tuple(parts)) for role, parts in pieces)
+
+
+def _standing(material: Material, *, nearly_full: bool) -> tuple[Summary | None, int]:
+    """The summary that is used, and how many of the material's messages it stands for.
+
+    While all messages are at hand and there is room for them, none is: they are shown word for word.
+    """
+    summary = material.summary
+    if summary is None or not summary.text:
+        return None, 0
+    before = [message.id for message in material.messages[:-1]]
+    covered = before.index(summary.through) + 1 if summary.through and summary.through in before else 0
+    if covered and covered == summary.messages and not nearly_full:
+        return None, 0
+    return summary, covered
 
 
 def _cut(sizes: Sequence[int], fixed: int, budget: int) -> int:
@@ -178,11 +204,11 @@ def _bounded_part(part: Part, limit: int, gauge: Gauge) -> Part:
     )
 
 
-def _lead(material: Material) -> tuple[Message, ...]:
+def _lead(material: Material, summary: Summary | None) -> tuple[Message, ...]:
     """What stands before the history and changes seldom: the person's wishes, and the summary as data."""
     parts = [said(wishes)] if (wishes := _wishes(material.manner)) else []
-    if material.summary and material.summary.text:
-        parts.append(said(f"Summary of the conversation so far:\n{material.summary.text}", Trust.UNTRUSTED))
+    if summary and summary.text:
+        parts.append(said(f"Summary of the conversation so far:\n{summary.text}", Trust.UNTRUSTED))
     return (Message(role=Role.USER, parts=tuple(parts)),) if parts else ()
 
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
-from context_svc.schema import context, conversation, identity, identity_rules, jobs, learning
+from context_svc.schema import (
+    context,
+    conversation,
+    identity,
+    identity_rules,
+    jobs,
+    learning,
+    ledger,
+    robustness,
+    waiting,
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     identity.MIGRATION,
@@ -12,4 +22,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     context.MIGRATION,
     jobs.MIGRATION,
     learning.MIGRATION,
+    waiting.MIGRATION,
+    ledger.MIGRATION,
+    robustness.MIGRATION,
 )

@@ -19,6 +19,7 @@ from chassis.clock import Clock
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.device_list import DeviceList
+from context_svc.ledger import Purses
 from context_svc.networks import network_of
 from context_svc.profiles import Profiles
 from context_svc.revocations import Feed
@@ -47,6 +48,7 @@ class IdentityServicer(IdentityServiceServicer):
         feed: Feed,
         gate: Gate,
         clock: Clock,
+        purses: Purses,
     ) -> None:
         self._accounts = accounts
         self._sign_ins = sign_ins
@@ -58,6 +60,7 @@ class IdentityServicer(IdentityServiceServicer):
         self._feed = feed
         self._gate = gate
         self._clock = clock
+        self._purses = purses
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""
@@ -93,7 +96,10 @@ class IdentityServicer(IdentityServiceServicer):
         """See the contract."""
         user = call.current().user()
         return wire.current_user(
-            await self._accounts.get(user.account), await self._devices.of_sign_in(user.sign_in), user.scopes
+            await self._accounts.get(user.account),
+            await self._devices.of_sign_in(user.sign_in),
+            user.scopes,
+            await self._purses.today(user.account),
         )
 
     async def UpdateCurrentUser(

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TypeVar, cast
 
 from google.protobuf.message import Message as ProtoMessage
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.chat.v1 import chat_pb2
 from assistant.error.v1 import error_pb2
@@ -28,21 +27,28 @@ from context_svc.conversations import (
     EventPage,
     Incoming,
     Opened,
+    Replied,
     Said,
     Shown,
     Stopped,
     Unreadable,
     unreadable,
 )
+from context_svc.endings import Over
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Frame, Refused
-from context_svc.runs import Over
+from context_svc.search import MatchPage
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
 from context_svc.snapshots import Cursor, Snapshot
-from context_svc.turns import BusyPolicy, Submission, TurnState
+from context_svc.turn_rows import TurnState
+from context_svc.turns import BusyPolicy, Submission
+from context_svc.wire.encoding import field, moment, present
+from context_svc.wire.receipts import ReceiptForm
+from context_svc.wire.replies import reply
 from context_svc.wire.session import open_turn
 from context_svc.wire.session import session as session_message
+from context_svc.wire.turn_events import TurnEvents, body_of
 
 DOMAIN = "assistant.mesh"
 PREVIEW = 200
@@ -124,6 +130,8 @@ def incoming(request: chat_pb2.ChatRequest, account_id: str) -> Incoming:
                 turn_id=request.cancel.turn_id,
                 request_id=request.cancel.request_id,
             )
+        case "respond":
+            return Replied(reply(request.respond, account_id))
         case "acknowledge":
             return Shown(tuple(cursor(each) for each in request.acknowledge.cursors))
         case _:
@@ -157,7 +165,7 @@ def frame(sent: Frame, response: type[Response]) -> Response:
         case Snapshot():
             data = chat_pb2.ChatResponse(snapshot=_snapshot(sent)).SerializeToString()
         case _:
-            data = _field(_EVENT, sent.data)
+            data = field(_EVENT, sent.data)
     return cast("Response", data)
 
 
@@ -190,6 +198,28 @@ def message_page(page: Page) -> chat_pb2.ListMessagesResponse:
     """A page of a history."""
     return chat_pb2.ListMessagesResponse(
         messages=[message_pb2.Message.FromString(data) for data in page.messages],
+        next_page_token=page.next_page_token,
+    )
+
+
+def stored_text(data: bytes) -> str:
+    """The text of a stored message."""
+    return text_of(message_pb2.Message.FromString(data).parts)
+
+
+def match_page(page: MatchPage) -> chat_pb2.SearchMessagesResponse:
+    """A page of findings."""
+    return chat_pb2.SearchMessagesResponse(
+        matches=[
+            chat_pb2.MessageMatch(
+                message=message_pb2.Message.FromString(match.message),
+                snippet=match.passage.text,
+                highlights=[
+                    chat_pb2.Highlight(start=start, end=end) for start, end in match.passage.stretches
+                ],
+            )
+            for match in page.matches
+        ],
         next_page_token=page.next_page_token,
     )
 
@@ -237,7 +267,7 @@ def words(messages: Sequence[bytes]) -> str:
     return "\n".join(text_of(message_pb2.Message.FromString(each).parts) for each in messages)
 
 
-class ChatCodec:
+class ChatCodec(TurnEvents, ReceiptForm):
     """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
 
     def __init__(self, log_epoch: str) -> None:
@@ -263,9 +293,9 @@ class ChatCodec:
     ) -> bytes:
         """A serialised ChatEvent."""
         envelope = chat_pb2.ChatEvent(
-            session_id=session_id, sequence=sequence, turn_id=turn_id, create_time=_time(time_us)
+            session_id=session_id, sequence=sequence, turn_id=turn_id, create_time=moment(time_us)
         )
-        return envelope.SerializeToString() + _field(kind, payload)
+        return envelope.SerializeToString() + field(kind, payload)
 
     def message(
         self,
@@ -285,7 +315,7 @@ class ChatCodec:
             turn_id=turn_id,
             parent_id=parent_id,
             role=message_pb2.ROLE_USER,
-            create_time=_time(time_us),
+            create_time=moment(time_us),
             sequence=sequence,
         )
         return body + added.SerializeToString()
@@ -296,9 +326,9 @@ class ChatCodec:
             id=claim.answer_id,
             session_id=claim.session_id,
             turn_id=claim.turn_id,
-            parent_id=claim.message_id,
+            parent_id=claim.below,
             role=message_pb2.ROLE_ASSISTANT,
-            create_time=_time(time_us),
+            create_time=moment(time_us),
             sequence=sequence,
             partial=partial,
         )
@@ -306,14 +336,13 @@ class ChatCodec:
 
     def partial_body(self, text: str) -> bytes:
         """The body of an answer that broke off."""
-        part = message_pb2.Part(text=text, trust=message_pb2.TRUST_UNTRUSTED)
-        return message_pb2.Message(parts=[part]).SerializeToString()
+        return body_of(text)
 
     def turn_accepted(self, message: bytes, options: bytes) -> bytes:
         """A serialised TurnAccepted."""
         accepted = chat_pb2.TurnAccepted
-        return _field(accepted.MESSAGE_FIELD_NUMBER, message) + (
-            _field(accepted.OPTIONS_FIELD_NUMBER, options) if options else b""
+        return field(accepted.MESSAGE_FIELD_NUMBER, message) + (
+            field(accepted.OPTIONS_FIELD_NUMBER, options) if options else b""
         )
 
     def text_delta(self, text: str) -> bytes:
@@ -327,7 +356,7 @@ class ChatCodec:
     def turn_finished(self, message: bytes, usage: bytes) -> bytes:
         """A serialised TurnFinished."""
         finished = chat_pb2.TurnFinished
-        return _field(finished.MESSAGE_FIELD_NUMBER, message) + _field(finished.USAGE_FIELD_NUMBER, usage)
+        return field(finished.MESSAGE_FIELD_NUMBER, message) + field(finished.USAGE_FIELD_NUMBER, usage)
 
     def turn_failed(self, over: Over, partial: bytes) -> bytes:
         """A serialised TurnFailed."""
@@ -336,15 +365,16 @@ class ChatCodec:
             message=over.explanation,
             retryable=over.retryable,
             stage=over.stage,  # type: ignore[arg-type]
+            retry_time=None if over.retry_us is None else moment(over.retry_us),
         )
-        return failed.SerializeToString() + _present(
+        return failed.SerializeToString() + present(
             (chat_pb2.TurnFailed.PARTIAL_FIELD_NUMBER, partial),
             (chat_pb2.TurnFailed.USAGE_FIELD_NUMBER, over.usage),
         )
 
     def turn_cancelled(self, partial: bytes, usage: bytes, device_id: str) -> bytes:
         """A serialised TurnCancelled."""
-        return chat_pb2.TurnCancelled(device_id=device_id).SerializeToString() + _present(
+        return chat_pb2.TurnCancelled(device_id=device_id).SerializeToString() + present(
             (chat_pb2.TurnCancelled.PARTIAL_FIELD_NUMBER, partial),
             (chat_pb2.TurnCancelled.USAGE_FIELD_NUMBER, usage),
         )
@@ -394,25 +424,3 @@ def _positions(cursors: Sequence[Cursor]) -> list[session_pb2.SessionCursor]:
         )
         for each in cursors
     ]
-
-
-def _time(time_us: int) -> Timestamp:
-    return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1_000)
-
-
-def _present(*fields: tuple[int, bytes]) -> bytes:
-    return b"".join(_field(number, data) for number, data in fields if data)
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited field: its tag, its length, its bytes."""
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

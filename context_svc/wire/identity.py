@@ -28,6 +28,7 @@ from context_svc.api_tokens import Page as TokenPage
 from context_svc.consents import Consent, Kind, Placement, default_placement
 from context_svc.device_list import DeviceChange, Listed, Page
 from context_svc.devices import Device, DeviceInfo, Platform
+from context_svc.ledger import Day
 from context_svc.profiles import PasswordChange, ProfileChange
 from context_svc.revocations import (
     Change,
@@ -101,12 +102,17 @@ def logged_in(signed_in: SignedIn) -> pb.LoginResponse:
     )
 
 
-def current_user(person: Account, using: Listed | None, scopes: Iterable[str]) -> pb.GetCurrentUserResponse:
-    """Who calls, from which device, and what an API token may do."""
+def current_user(
+    person: Account, using: Listed | None, scopes: Iterable[str], today: Day
+) -> pb.GetCurrentUserResponse:
+    """Who calls, from which device, what an API token may do, and what was spent today."""
     return pb.GetCurrentUserResponse(
         account=account(person),
         device=None if using is None else listed_device(using),
         scopes=sorted(map(_scope, scopes)),
+        spending=pb.Spending(
+            spent_micro_usd=today.spent, limit_micro_usd=today.limit, reset_time=timestamp(today.reset_us)
+        ),
     )
 
 

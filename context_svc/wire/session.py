@@ -11,7 +11,7 @@ from assistant.session.v1 import session_pb2 as pb
 from chassis.errors import InvalidRequest, Violation
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed, NewSession, Page, Resumed, SessionChange
-from context_svc.turns import OpenTurn
+from context_svc.turn_rows import OpenTurn
 from context_svc.wire.times import timestamp, timestamp_or_none
 
 _SETTINGS = "settings"
@@ -27,6 +27,7 @@ def new_session(request: pb.CreateSessionRequest) -> NewSession:
         title=request.title,
         settings=settings_bytes(request.settings),
         sealed=request.sealed,
+        private=request.settings.private,
     )
 
 
@@ -104,10 +105,12 @@ def change(request: pb.UpdateSessionRequest) -> Callable[[Session], SessionChang
     _check(paths)
 
     def apply(stored: Session) -> SessionChange:
+        settings = _merged(stored.settings, request.patch.settings, paths)
         return SessionChange(
             title=request.patch.title if "title" in paths else None,
-            settings=_merged(stored.settings, request.patch.settings, paths),
+            settings=settings,
             names=paths,
+            private=None if settings is None else is_private(settings),
         )
 
     return apply

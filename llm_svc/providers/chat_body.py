@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 import msgspec
@@ -27,27 +28,37 @@ JsonValue: TypeAlias = (
 )
 
 
-def body(request: Request, *, model: str, usage_asked: bool = True) -> dict[str, JsonValue]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """How a server wants to be asked: ``limit`` is its name for the most tokens to write."""
+
+    limit: str = "max_tokens"
+
+
+COMPATIBLE = Dialect()
+OFFICIAL = Dialect(limit="max_completion_tokens")
+
+
+def body(request: Request, *, model: str, dialect: Dialect = COMPATIBLE) -> dict[str, JsonValue]:
     """The request as the body of a streamed chat completion for ``model``."""
     fields: dict[str, JsonValue] = {
         "model": model,
         "messages": [wire for message in request.messages for wire in _message(message)],
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
-    if usage_asked:
-        fields["stream_options"] = {"include_usage": True}
     if request.tools and request.parameters.tool_choice is not ToolChoice.NONE:
         fields["tools"] = [_tool(tool) for tool in request.tools]
         fields["tool_choice"] = request.parameters.tool_choice.value
-    return fields | sampling(request)
+    return fields | sampling(request, dialect)
 
 
-def sampling(request: Request) -> dict[str, JsonValue]:
+def sampling(request: Request, dialect: Dialect = COMPATIBLE) -> dict[str, JsonValue]:
     """The sampling parameters that were given, under their wire names."""
     parameters = request.parameters
     given: dict[str, JsonValue | None] = {
         "temperature": parameters.temperature,
-        "max_tokens": parameters.max_output_tokens,
+        dialect.limit: parameters.max_output_tokens,
         "top_p": parameters.top_p,
         "stop": list(parameters.stop) or None,
         "seed": parameters.seed,

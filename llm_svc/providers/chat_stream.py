@@ -12,16 +12,14 @@ from llm_svc.generation import (
     ReasoningDelta,
     Request,
     TextDelta,
-    ToolCall,
     Usage,
-    calls_in,
 )
-from llm_svc.providers.chat_refusal import refusal
+from llm_svc.providers.event_lines import DataLines
+from llm_svc.providers.pending_calls import PendingCalls
+from llm_svc.providers.refusal import refusal
 from llm_svc.tokens import estimate, estimate_text
 
-MAX_LINE_BYTES = 1 << 20
-MAX_ARGUMENT_CHARS = 256 * 1024
-MAX_CALLS = 128
+MAX_ANSWER_CHARS = 4 << 20  # no model writes that much in one step
 
 
 class _Function(msgspec.Struct):
@@ -39,6 +37,7 @@ class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    refusal: str | None = None
     tool_calls: list[_Call] | None = None
 
 
@@ -81,28 +80,6 @@ _REASONS = {
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class _PendingCall:
-    """A tool call whose fragments are still coming."""
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
-        self.size = 0
-
-    def add(self, fragment: _Call) -> None:
-        self.id = self.id or fragment.id or ""
-        if fragment.function is None:
-            return
-        if fragment.function.name and not self.name:
-            self.name = fragment.function.name
-        if fragment.function.arguments:
-            self.arguments.append(fragment.function.arguments)
-            self.size += len(fragment.function.arguments)
-        if self.size > MAX_ARGUMENT_CHARS:
-            raise ProviderGarbage
-
-
 class Decoder:
     """Bytes of an event stream in, deltas out. What one ``feed`` holds of adjacent text comes as one delta.
 
@@ -112,24 +89,26 @@ class Decoder:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._rest = b""
-        self._calls: dict[int, _PendingCall] = {}
+        self._lines = DataLines()
+        self._calls = PendingCalls(request)
+        self._refused = False
         self._reason: FinishReason | None = None
         self._usage: _Usage | None = None
         self._written = 0
         self.done = False
 
+    @property
+    def progress(self) -> int:
+        """Grows with each word, and with each fragment of a call."""
+        return self._written + self._calls.size
+
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas these bytes complete, in order; none after ``done``."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise ProviderGarbage
         deltas: list[Delta] = []
         text: list[str] = []
-        for line in lines:
-            if line.startswith(b"data:") and not self.done:
-                self._line(line[5:].strip(), text, deltas)
+        for payload in self._lines.feed(data):
+            if not self.done:
+                self._line(payload, text, deltas)
         _flush(text, deltas)
         return deltas
 
@@ -137,10 +116,12 @@ class Decoder:
         """The stream is over: whole tool calls, usage, finish. Raises ProviderFailed if it was cut."""
         if self._reason is None:
             raise ProviderFailed
-        calls = self._whole_calls()
+        calls = self._calls.whole()
         reason = FinishReason.TOOL_CALLS if calls else self._reason
         if reason is FinishReason.TOOL_CALLS and not calls:
             reason = FinishReason.STOP
+        if self._refused:
+            reason = FinishReason.CONTENT_FILTER
         return [*calls, self._whole_usage(), Finished(reason)]
 
     def _line(self, payload: bytes, text: list[str], deltas: list[Delta]) -> None:
@@ -161,36 +142,25 @@ class Decoder:
     def _choice(self, choice: _Choice, text: list[str], deltas: list[Delta]) -> None:
         delta = choice.delta
         if delta is not None:
-            if delta.content:
-                text.append(delta.content)
-                self._written += len(delta.content)
+            if words := delta.content or delta.refusal:
+                text.append(words)
+                self._written += len(words)
+                self._refused = self._refused or bool(delta.refusal)
             thought = delta.reasoning_content or delta.reasoning
             if thought:
                 _flush(text, deltas)
                 deltas.append(ReasoningDelta(thought))
+                self._written += len(thought)
             for fragment in delta.tool_calls or ():
                 self._fragment(fragment)
+        if self._written > MAX_ANSWER_CHARS:
+            raise ProviderGarbage
         if choice.finish_reason:
             self._reason = _REASONS.get(choice.finish_reason, FinishReason.STOP)
 
     def _fragment(self, fragment: _Call) -> None:
-        pending = self._calls.setdefault(fragment.index, _PendingCall())
-        if len(self._calls) > MAX_CALLS:
-            raise ProviderGarbage
-        pending.add(fragment)
-
-    def _whole_calls(self) -> list[ToolCall]:
-        if any(not call.name for call in self._calls.values()):
-            raise ProviderGarbage
-        first = len(calls_in(self._request.messages)) + 1
-        return [
-            ToolCall(
-                id=call.id or f"call_{first + place}",
-                name=call.name,
-                arguments="".join(call.arguments) or "{}",
-            )
-            for place, (_, call) in enumerate(sorted(self._calls.items()))
-        ]
+        function = fragment.function or _Function()
+        self._calls.add(fragment.index, id=fragment.id, name=function.name, arguments=function.arguments)
 
     def _whole_usage(self) -> Usage:
         if self._usage is None:

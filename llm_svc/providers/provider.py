@@ -21,18 +21,29 @@ class ModelState(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Price:
-    """Micro-USD for a million tokens, and the day they were looked up (seconds since 1970)."""
+    """Micro-USD for a million tokens, and the day they were looked up (seconds since 1970).
+
+    ``cached`` is for input that was not read again, ``stored`` for input that is kept for the next time; None
+    where they cost what other input does. Of a window of more than ``above`` tokens every token costs what
+    ``beyond`` says.
+    """
 
     input: int
     output: int
     looked_up: int
+    cached: int | None = None
+    stored: int | None = None
+    above: int = 0
+    beyond: Price | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
     """One model, and what it can do. ``price`` is None where nothing is charged or nothing is known.
 
-    ``context_tokens`` counts what it reads and writes together. ``loaded`` goes from 0 to 1 while it loads.
+    ``context_tokens`` counts what it reads and writes together. ``sampling`` says whether it takes a temperature
+    and a top_p, ``stops`` how many texts may end its answer, ``tools_effort`` which effort of reasoning it wants
+    to be asked for with tools. ``loaded`` goes from 0 to 1 while it loads.
     """
 
     id: str
@@ -43,6 +54,9 @@ class Model:
     vision: bool = False
     tools: bool = True
     json_schema: bool = True
+    sampling: bool = True
+    stops: int = 8
+    tools_effort: str = ""
     local: bool = False
     price: Price | None = None
     state: ModelState = ModelState.UNKNOWN

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import jsonschema
 import msgspec
 
-from orchestrator_svc.conversation import Source
+from orchestrator_svc.conversation import NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.material import Manner
 from orchestrator_svc.prompt import ToolSpec
@@ -69,6 +69,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
+<<<<<<< HEAD
     """What a tool answers: text or JSON for the model, and where its facts come from.
 
     `context_updates` are JSON values by key; `next_actions` and `background_tasks` JSON objects, as text.
@@ -79,6 +80,13 @@ class Output:
     context_updates: Mapping[str, str] = field(default_factory=dict)
     next_actions: tuple[str, ...] = ()
     background_tasks: tuple[str, ...] = ()
+=======
+    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next."""
+
+    content: str
+    sources: tuple[Source, ...] = ()
+    next_actions: tuple[NextAction, ...] = ()
+>>>>>>> main
 
 
 class ToolFailure(Exception):
@@ -94,6 +102,19 @@ class ToolFailure(Exception):
         self.retryable = retryable
 
 
+class Question(Exception):
+    """The action needs an answer of the person, and did nothing yet. What they fill in becomes its result.
+
+    `form` is a flat JSON schema (2020-12) of strings, numbers, booleans and choices. An action with effects must
+    not ask: what it needs stands in its arguments.
+    """
+
+    def __init__(self, message: str, form: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.form = form
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """A request in a person's words, and the arguments that serve it."""
@@ -106,7 +127,7 @@ class Example:
 class Tool(Generic[A]):
     """One action. The contract of `perform`, kept by tests/contracts/tool.py:
 
-    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure, nothing else; it
+    it is given arguments that fit `schema`; it answers an Output or raises ToolFailure or Question, nothing else; it
     invents nothing; it ends at once when cancelled and leaves nothing running.
 
     One that others wrote brings its schema along (`given_schema`); its `arguments` are then a plain dict.
@@ -150,7 +171,7 @@ class Tool(Generic[A]):
         return ToolSpec(name=self.name, description=_described(self), schema=self.schema)
 
     async def run(self, arguments: str, setting: Setting) -> Output:
-        """Perform the action with arguments that were checked. Raises ToolFailure."""
+        """Perform the action with arguments that were checked. Raises ToolFailure and Question."""
         if self.missing:
             raise ToolFailure(self.missing, reason=_LACKS[self.lack])
         try:

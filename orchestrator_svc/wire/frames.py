@@ -23,14 +23,17 @@ from orchestrator_svc.effects import (
     ApprovalRequested,
     CallEntry,
     Cancelled,
+    EgressEntry,
     Emit,
     Ending,
     Event,
     Fail,
     Finish,
     HostCall,
+    InputRequested,
     ReasoningDelta,
     Receipt,
+    Request,
     Stage,
     StepEntry,
     Suspend,
@@ -39,6 +42,7 @@ from orchestrator_svc.effects import (
     ToolProgress,
     ToolStarted,
     TurnStarted,
+    WindowEntry,
 )
 from orchestrator_svc.inputs import Failed
 from orchestrator_svc.material import Counters, ModelChoice
@@ -130,6 +134,8 @@ def chat_event(event: Event, turn_id: str) -> chat.ChatEvent:
             return chat.ChatEvent(turn_id=turn_id, tool_finished=_tool_finished(event))
         case ApprovalRequested():
             return chat.ChatEvent(turn_id=turn_id, approval_requested=approval(event))
+        case InputRequested():
+            return chat.ChatEvent(turn_id=turn_id, input_requested=question(event))
         case _:
             assert_never(event)
 
@@ -155,9 +161,7 @@ def suspended(frame: Suspend) -> pb.Suspended:
     """Where a turn stopped, and what it waits for."""
     stopped = frame.resumption
     return pb.Suspended(
-        pending=[
-            pb.PendingCall(call=voc.call_part(each.call), approval=approval(each)) for each in frame.pending
-        ],
+        pending=map(_pending, frame.pending),
         resumption=pb.Resumption(
             counters=_counters(stopped.counters),
             steps=map(window_message, stopped.steps),
@@ -187,6 +191,10 @@ def receipt(frame: Receipt) -> pb.ReceiptEntry:
                 duration=voc.duration(entry.duration),
             )
             return pb.ReceiptEntry(call=call)
+        case EgressEntry(destination=destination, content=content, size=size):
+            return pb.ReceiptEntry(egress=chat.Egress(destination=destination, content=content, bytes=size))
+        case WindowEntry(duration=took):
+            return pb.ReceiptEntry(window_time=voc.duration(took))
 
 
 def answer(answer_: Answer) -> msg.Message:
@@ -222,6 +230,16 @@ def approval(event: ApprovalRequested) -> chat.ApprovalRequested:
     )
 
 
+def question(event: InputRequested) -> chat.InputRequested:
+    """A question with a form. Its end is set by context_svc."""
+    return chat.InputRequested(
+        input_id=event.input_id,
+        call_id=event.call.call_id,
+        message=event.question,
+        form_json_schema=event.form,
+    )
+
+
 def choice(choice_: ModelChoice) -> chat.ModelChoice:
     """Which model, and why."""
     return chat.ModelChoice(
@@ -251,6 +269,13 @@ def action(tool: Tool[Any]) -> agent_pb2.Action:
         state_reason=voc.reason(tool.state_reason) if tool.state_reason else voc.NO_REASON,
         state_message=tool.missing,
     )
+
+
+def _pending(request: Request) -> pb.PendingCall:
+    call = voc.call_part(request.call)
+    if isinstance(request, ApprovalRequested):
+        return pb.PendingCall(call=call, approval=approval(request))
+    return pb.PendingCall(call=call, input=question(request))
 
 
 def _optional(partial: Answer | None) -> msg.Message | None:
@@ -295,6 +320,9 @@ def _tool_finished(event: ToolFinished) -> chat.ToolFinished:
         result=event.content,
         error=_tool_error(event.error) if event.error else None,
         sources=map(voc.source_part, event.sources),
+        next_actions=[
+            chat.NextAction(action=each.action, arguments_json=each.arguments) for each in event.next_actions
+        ],
         duration=voc.duration(event.duration),
         truncated=event.truncated,
     )

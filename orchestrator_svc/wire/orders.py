@@ -247,7 +247,7 @@ def _preference(message: pb.ModelPreference) -> Preference:
 
 
 def _summary(message: pb.Summary) -> Summary:
-    return Summary(text=message.text, messages=message.messages)
+    return Summary(text=message.text, messages=message.messages, through=message.through_message_id)
 
 
 def _fact(message: pb.ContextFact) -> Fact:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Fault:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     raw: tuple[bytes, ...] = ()
+    pause: float = 0.0
     silent: bool = False
 
 
@@ -37,6 +39,7 @@ class ChatServer:
         self.fault: Fault | None = None
         self.asked: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
+        self.paths: list[str] = []
         self.connections = 0
         self.gone = asyncio.Event()
 
@@ -49,6 +52,15 @@ class ChatServer:
         finally:
             server.close()
 
+    @asynccontextmanager
+    async def on_a_port(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+        """Serve on a free port of this machine; the address up to the port."""
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=tls)
+        try:
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
@@ -57,13 +69,22 @@ class ChatServer:
                 self.authorizations.append(headers.get("authorization", ""))
                 body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))))
                 self.asked.append(body)
+                self.paths.append(head.split(b" ", 2)[1].decode())
+                if (whole := self.whole(self.paths[-1], body)) is not None and self.fault is None:
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(whole), whole))
+                    await writer.drain()
+                    continue
                 await self._answer(body, writer)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ssl.SSLError):
             pass
         except (ConnectionError, BrokenPipeError):
             self.gone.set()
         finally:
             writer.close()
+
+    def whole(self, path: str, body: dict[str, Any]) -> bytes | None:
+        """The answer of a call that is no stream; None for one that is."""
+        return None
 
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         fault = self.fault or Fault()
@@ -83,13 +104,16 @@ class ChatServer:
             await asyncio.Event().wait()
         if fault.raw:
             for piece in fault.raw:
-                await _chunk(writer, piece)
+                await chunk(writer, piece)
+                if fault.pause:
+                    await asyncio.sleep(fault.pause)
             raise ConnectionAbortedError
-        await self._stream(body, writer)
+        await self.stream(body, writer)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    async def _stream(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def stream(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        """The answer in the wire's own form; another wire overrides it."""
         limit, spoken, called, finish = body.get("max_tokens"), 0, 0, "stop"
         for act in self.script.play(read_request(body)):
             if isinstance(act, Wait):
@@ -99,19 +123,19 @@ class ChatServer:
                 finish = "length"
                 break
             for delta in _deltas(act, called):
-                await _chunk(writer, sse({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
+                await chunk(writer, sse({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
             spoken += isinstance(act, Say)
             called += isinstance(act, Ask)
             if isinstance(act, End):
                 finish = act.reason.value
         finish = "tool_calls" if called else finish
-        await _chunk(writer, sse({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
+        await chunk(writer, sse({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
         usage = {
             "prompt_tokens": 7,
             "completion_tokens": spoken,
             "prompt_tokens_details": {"cached_tokens": 3},
         }
-        await _chunk(writer, sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        await chunk(writer, sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
 
 
 def sse(value: object) -> bytes:
@@ -160,6 +184,7 @@ def _headers(head: bytes) -> dict[str, str]:
     return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+async def chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """One piece of a chunked body."""
     writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
     await writer.drain()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
@@ -26,14 +27,22 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
 from chassis.testing import Everyone, serve_for_test
+from context_svc import indexes
+from context_svc.background_runs import BackgroundRuns
+from context_svc.books import Books, open_books, upkeep
+from context_svc.branches import Branches
+from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
+from context_svc.clearing import Clearing
 from context_svc.context_items import ContextItems
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
+from context_svc.executions import Executions
 from context_svc.grants import Grants
 from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
+from context_svc.ledger import Ledger
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.paging import PageTokens
@@ -44,23 +53,30 @@ from context_svc.retention import Retention
 from context_svc.runs import Runs
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
+from context_svc.servicer.agent import AgentServicer
 from context_svc.servicer.chat import ChatServicer
 from context_svc.session_log import SessionLog
 from context_svc.sessions import Sessions
 from context_svc.signing import UserKeys
+from context_svc.summaries import Summaries, schedule_summary
 from context_svc.titles import Titles, schedule_title
+from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
-from context_svc.wire.chat import ChatCodec, words
+from context_svc.waiting import Expiry, Waiting
+from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.items import ItemAnswers
 from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
-from context_svc.wire.turn import Budget
+from context_svc.wire.turn import Budget, SummaryMarks
 
 ACCOUNT = "account-1"
 BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
 _USER = Policy(audience=Audience.USER, deadline=None)
 _CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
-POLICIES = {f"/{_CHAT.full_name}/{method.name}": _USER for method in _CHAT.methods}
+_AGENT = agent_pb2.DESCRIPTOR.services_by_name["AgentService"]
+POLICIES = {
+    f"/{service.full_name}/{method.name}": _USER for service in (_CHAT, _AGENT) for method in service.methods
+}
 _TURN = turn_pb2.DESCRIPTOR.services_by_name["TurnService"]
 TURN_POLICIES = {f"/{_TURN.full_name}/{method.name}": _USER for method in _TURN.methods}
 
@@ -75,6 +91,7 @@ class Stage:
     start: turn_pb2.StartTurn
     cancelled: asyncio.Event
     renewed: asyncio.Queue[turn_pb2.Grants]
+    recorded: asyncio.Event
 
     def event(self, **event: object) -> turn_pb2.RunTurnResponse:
         return Turn(event=chat_pb2.ChatEvent(turn_id=self.start.turn_id, **event))  # type: ignore[arg-type]
@@ -91,7 +108,12 @@ class Stage:
     def says(self, text: str) -> turn_pb2.RunTurnResponse:
         return self.event(text_delta=chat_pb2.TextDelta(text=text))
 
-    def finished(self, text: str) -> turn_pb2.RunTurnResponse:
+    def step(self, **usage: int) -> turn_pb2.RunTurnResponse:
+        """The receipt of a model step."""
+        step = chat_pb2.StepReceipt(model="played", usage=message_pb2.Usage(**usage))  # type: ignore[arg-type]
+        return Turn(receipt=turn_pb2.ReceiptEntry(step=step))
+
+    def finished(self, text: str, **usage: int) -> turn_pb2.RunTurnResponse:
         message = message_pb2.Message(
             id=self.start.answer_id,
             turn_id=self.start.turn_id,
@@ -99,8 +121,8 @@ class Stage:
             parts=[message_pb2.Part(text=text)],
             model="played",
         )
-        usage = message_pb2.Usage(input_tokens=3, output_tokens=2)
-        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=usage))
+        used = message_pb2.Usage(**(usage or {"input_tokens": 3, "output_tokens": 2}))  # type: ignore[arg-type]
+        return self.event(turn_finished=chat_pb2.TurnFinished(message=message, usage=used))
 
     def stopped(self, text: str) -> turn_pb2.RunTurnResponse:
         message = message_pb2.Message(parts=[message_pb2.Part(text=text)], model="played")
@@ -131,14 +153,19 @@ class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
     ) -> AsyncIterator[turn_pb2.RunTurnResponse]:
         first = await anext(request_iterator)
         self.starts.append(first.start)
-        stage = Stage(start=first.start, cancelled=asyncio.Event(), renewed=asyncio.Queue())
+        stage = Stage(
+            start=first.start, cancelled=asyncio.Event(), recorded=asyncio.Event(), renewed=asyncio.Queue()
+        )
 
         async def hear() -> None:
             async for request in request_iterator:
-                if request.WhichOneof("frame") == "cancel":
-                    stage.cancelled.set()
-                if request.WhichOneof("frame") == "grants":
-                    stage.renewed.put_nowait(request.grants)
+                match request.WhichOneof("frame"):
+                    case "cancel":
+                        stage.cancelled.set()
+                    case "effect_recorded":
+                        stage.recorded.set()
+                    case "grants":
+                        stage.renewed.put_nowait(request.grants)
 
         hearing = asyncio.create_task(hear())
         try:
@@ -153,6 +180,7 @@ class Room:
     """A running room, and a client on its socket."""
 
     stub: chat_pb2_grpc.ChatServiceStub
+    agent: agent_pb2_grpc.AgentServiceStub
     orchestrator: PlayedOrchestrator
     readers: Readers
     schedule: Schedule
@@ -161,6 +189,9 @@ class Room:
     claims: Claims
     sessions: Sessions
     jobs: Jobs
+    books: Books
+    log_of_sessions: SessionLog
+    waiting: Waiting
     items: ContextItems
     preferences: Preferences
 
@@ -213,6 +244,10 @@ async def room(
     *,
     background: bool = False,
     clock: Clock | None = None,
+    ledger: Ledger | None = None,
+    running_per_account: int = 4,
+    watched: bool = False,
+    address: str = "",
 ) -> AsyncIterator[Room]:
     """The conversation on `database`, serving one account on a unix socket; its jobs run with `background`."""
     orchestrator = orchestrator or PlayedOrchestrator()
@@ -225,8 +260,18 @@ async def room(
         authenticator=Everyone(caller()),
     ) as turns_channel:
         journal = Journal(codec)
+        books = open_books(
+            database,
+            PageTokens(b"k" * 32),
+            ledger=ledger or Ledger(),
+            index=indexes.of_engine(database.engine),
+            text_of=stored_text,
+        )
         afterwards = one_after_another(schedule_title, schedule_learning, schedule_memories)
-        claims = Claims(journal, owner or ids.uuid(), afterwards)
+        claims = Claims(
+            journal, owner or ids.uuid(), afterwards, books.ledger, books.indexing, schedule_summary
+        )
+        turns = Turns(journal, codec, books.indexing)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET, Grants(grant_keys(), clock))
         runs = Runs(
@@ -234,13 +279,20 @@ async def room(
             claims=claims,
             orchestrator=peer,
             codec=codec,
+            waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
         )
-        schedule = Schedule(database=database, claims=claims, runs=runs, clock=clock, running_per_account=4)
+        schedule = Schedule(
+            database=database,
+            claims=claims,
+            runs=runs,
+            clock=clock,
+            running_per_account=running_per_account,
+        )
         conversations = Conversations(
             database=database,
-            turns=Turns(journal, codec),
+            turns=turns,
             readers=readers,
             schedule=schedule,
             runs=runs,
@@ -249,17 +301,27 @@ async def room(
         )
         log = SessionLog(
             journal=journal,
-            turns=Turns(journal, codec),
+            turns=turns,
             codec=codec,
             publish=readers.publish,
             stop=runs.stop,
             close=readers.close_session,
             clock=clock,
         )
+        asking = BackgroundRuns(
+            database=database, clock=clock, orchestrator=peer, codec=codec, ledger=books.ledger
+        )
+        summaries = Summaries(
+            database=database,
+            clock=clock,
+            runs=asking,
+            marks=SummaryMarks(),
+            idle=lambda: not len(runs),
+        )
         titles = Titles(
             database=database,
             clock=clock,
-            orchestrator=peer,
+            runs=asking,
             journal=log,
             idle=lambda: not len(runs),
             is_private=is_private,
@@ -273,13 +335,22 @@ async def room(
             kept_us=kept_us,
         )
         await retention.prepare()
+        tidying = upkeep(books, database, clock, log)
+        await tidying.prepare()
+        expiry = Expiry(
+            database=database,
+            clock=clock,
+            waiting=turns.waiting,
+            publish=readers.publish,
+            wake=schedule.wake,
+        )
         items = ContextItems(
             database=database, clock=clock, log=log, bell=Watchers(), answers=ItemAnswers("epoch-1")
         )
         memories = Memories(
             database=database,
             clock=clock,
-            orchestrator=peer,
+            runs=asking,
             put=items.put,
             idle=lambda: not len(runs),
             wanted=memory_enabled,
@@ -287,27 +358,44 @@ async def room(
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, retention, learning, memories)
+        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
-        servicer = ChatServicer(conversations, History(database, PageTokens(b"k" * 32)))
+        commands = TurnCommands(
+            database=database,
+            entrance=conversations.entrance,
+            branches=Branches(journal, turns, codec, books.indexing),
+            executions=Executions(journal, turns, codec),
+            clearing=Clearing(journal, codec),
+            runs=runs,
+            publish=readers.publish,
+            clock=clock,
+        )
+        history = History(database, PageTokens(b"k" * 32))
+        servicer = ChatServicer(conversations, history, commands, books.receipts, books.search)
+        jobs = Jobs(database, clock, PageTokens(b"k" * 32), timer.stop)
+        agent = AgentServicer(Capabilities(peer.actions, PageTokens(b"k" * 32)), jobs, commands)
         boundary = Boundary(
             policies=POLICIES,
             authenticator=Everyone(caller()),
             domain="assistant.mesh",
-            in_band=frozenset({f"/{_CHAT.full_name}/Chat"}),
+            in_band=frozenset(f"/{_CHAT.full_name}/{name}" for name in ("Chat", "SendMessageBatch")),
         )
         async with (
             schedule.running(),
+            readers.watched() if watched else nullcontext(),
             timer.running() if background else nullcontext(),
             serve_for_test(
-                lambda server: chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server),
+                servicer.register,
+                agent.register,
                 policies=POLICIES,
                 boundary=boundary,
+                address=address,
             ) as channel,
         ):
             yield Room(
                 stub=chat_pb2_grpc.ChatServiceStub(channel),
+                agent=agent_pb2_grpc.AgentServiceStub(channel),
                 orchestrator=orchestrator,
                 readers=readers,
                 schedule=schedule,
@@ -315,9 +403,12 @@ async def room(
                 database=database,
                 claims=claims,
                 sessions=Sessions(database, clock, PageTokens(b"k" * 32), log, log),
+                books=books,
+                log_of_sessions=log,
                 items=items,
                 preferences=preferences,
-                jobs=Jobs(database, clock, PageTokens(b"k" * 32), timer.stop),
+                jobs=jobs,
+                waiting=turns.waiting,
             )
 
 

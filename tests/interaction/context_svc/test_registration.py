@@ -151,3 +151,18 @@ async def test_a_device_id_that_is_no_uuid_is_named_as_the_wrong_field(room: Roo
     request = registration(setup_code=await room.setup_code())
     request.device.device_id = "phone"
     assert await refused(room.identity.Register(request)) == "INVALID_FIELD"
+
+
+@pytest.mark.requirement("LLM-6")
+async def test_a_person_sees_what_they_spent_today_and_what_they_may(start: Start) -> None:
+    async with start(daily_cost_micro_usd=700) as room:
+        person = await room.register()
+        me = identity_pb2.GetCurrentUserRequest()
+        spending = (await room.identity.GetCurrentUser(me, metadata=person.metadata)).spending
+        assert (spending.spent_micro_usd, spending.limit_micro_usd) == (0, 700)
+        left = spending.reset_time.ToMicroseconds() - room.clock.now_us()
+        assert 0 < left <= 86_400_000_000
+    async with start(daily_cost_micro_usd=0) as room:
+        person = await room.log_in(person)
+        spending = (await room.identity.GetCurrentUser(me, metadata=person.metadata)).spending
+        assert not spending.HasField("limit_micro_usd")

@@ -11,7 +11,7 @@ import pytest
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
-from chassis.status import from_rpc_error, reason_of
+from chassis.status import reason_of
 from tests.interaction.llm_svc.room import frames, results, room, start, text
 
 pytestmark = [pytest.mark.requirement("LLM-9"), pytest.mark.timeout(20)]
@@ -138,13 +138,6 @@ async def test_tokens_are_counted_and_an_estimate_says_so(tmp_path: Path) -> Non
         counted = await stub.CountTokens(pb.CountTokensRequest(window=window))
     assert counted.estimated
     assert counted.tokens > 3
-
-
-async def test_a_call_that_is_not_served_yet_says_so(tmp_path: Path) -> None:
-    async with room(tmp_path) as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.BatchGenerate(pb.BatchGenerateRequest(requests=[start("hi").start]))
-    assert from_rpc_error(refused.value).reason == "NOT_SERVED"
 
 
 async def test_a_missing_script_stops_the_room_with_its_name(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ class Door(
     cancelled: list[str] = field(default_factory=list)
     answered: list[chat_pb2.RespondToTurnRequest] = field(default_factory=list)
     sessions: list[session_pb2.Session] = field(default_factory=list)
+    edited: list[chat_pb2.EditMessageRequest] = field(default_factory=list)
+    again: list[chat_pb2.RegenerateTurnRequest] = field(default_factory=list)
+    branches: list[Turn] = field(default_factory=list)
+    branch_turns: list[Turn] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
 
     def tokens(self) -> identity_pb2.TokenSet:
         tokens = identity_pb2.TokenSet(
@@ -153,10 +158,55 @@ class Door(
                 await self.hold(event)
             yield chat_pb2.SendMessageResponse(event=event)
 
+    async def EditMessage(self, request: Any, context: Any) -> Any:
+        await self._check(context)
+        self.edited.append(request)
+        return chat_pb2.EditMessageResponse(accepted=self._branched())
+
+    async def RegenerateTurn(self, request: Any, context: Any) -> Any:
+        await self._check(context)
+        self.again.append(request)
+        return chat_pb2.RegenerateTurnResponse(accepted=self._branched())
+
+    async def SubscribeEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        await self._check(context)
+        after = request.cursors[0].sequence
+        for event in self.branches[-1]:
+            if event.sequence > after:
+                yield chat_pb2.SubscribeEventsResponse(event=event)
+
+    async def ClearMessages(self, request: Any, context: Any) -> Any:
+        await self._check(context)
+        self.cleared.append(request.session_id)
+        return chat_pb2.ClearMessagesResponse()
+
+    def _branched(self) -> chat_pb2.ChatEvent:
+        """Play the next turn under an id of its own, after some events of other turns."""
+        other = chat_pb2.ChatEvent(sequence=100, turn_id="other", text_delta=chat_pb2.TextDelta(text="no"))
+        turn = self.branch_turns.pop(0)
+        for number, event in enumerate(turn, 101):
+            event.sequence, event.turn_id = number, f"b{len(self.branches) + 1}"
+        self.branches.append([turn[0], other, *turn[1:]])
+        return turn[0]
+
     async def CancelTurn(self, request: Any, context: Any) -> Any:
         await self._check(context)
         self.cancelled.append(request.turn_id)
         return chat_pb2.CancelTurnResponse()
+
+    async def GetTurnReceipt(self, request: Any, context: Any) -> Any:
+        await self._check(context)
+        receipt = chat_pb2.TurnReceipt(
+            turn_id=request.turn_id,
+            model=chat_pb2.ModelChoice(model="far-1", provider="afar"),
+            usage=message_pb2.Usage(
+                input_tokens=1_200, output_tokens=34, cost_micro_usd=1_500, estimated=True
+            ),
+            calls=[chat_pb2.CallReceipt(action="calculator", outcome=chat_pb2.TOOL_OUTCOME_DONE)],
+            egress=[chat_pb2.Egress(destination="afar", content="prompt", bytes=4_096)],
+        )
+        receipt.latencies.first_token.FromMilliseconds(250)
+        return chat_pb2.GetTurnReceiptResponse(receipt=receipt)
 
     async def RespondToTurn(self, request: Any, context: Any) -> Any:
         await self._check(context)

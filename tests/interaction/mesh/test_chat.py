@@ -237,6 +237,110 @@ async def test_a_dialogue_asks_before_an_action_and_sends_the_answer(where: Plac
     assert (answered.approval_id, answered.decision) == ("a1", chat_pb2.APPROVAL_DECISION_APPROVE)
 
 
+@pytest.mark.requirement("CHAT-11")
+async def test_a_person_reads_what_the_last_answer_used_and_sent_out(where: Places, door: Door) -> None:
+    door.turns = [say("first")]
+    out = io.StringIO()
+
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("/receipt\rhi\r/receipt\r/quit\r")
+        async with asyncio.timeout(30):
+            await chat(where, Wish(), Console(file=out, width=200))
+
+    told = out.getvalue()
+    assert "Nothing was answered here yet." in told
+    for part in (
+        "far-1 (afar)",
+        "1,200 read (0 cached), 34 written, estimated",
+        "$0.001500",
+        "first token 250.0 ms",
+        "calculator: done",
+        "prompt to afar, 4,096 bytes",
+    ):
+        assert part in told
+
+
+async def type_in(where: Places, typed: str) -> str:
+    out = io.StringIO()
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text(typed)
+        async with asyncio.timeout(30):
+            assert await chat(where, Wish(), Console(file=out, width=200)) == 0
+    return out.getvalue()
+
+
+ASKED = {
+    "action": "send_mail",
+    "arguments_json": '{"to":"Anna"}',
+    "approval_id": "a1",
+    "arguments_sha256": "0" * 64,
+}
+FORM = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer", "title": "Size"},
+            "colour": {"enum": ["red", "blue"]},
+            "gift": {"type": "boolean"},
+        },
+        "required": ["size"],
+    }
+)
+
+
+@pytest.mark.requirement("AGT-4")
+async def test_a_dialogue_edits_the_arguments_before_it_agrees(where: Places, door: Door) -> None:
+    door.turns = [events({"turn_accepted": {}}, {"approval_requested": ASKED}, {"turn_finished": {}})]
+
+    told = await type_in(where, 'write\redit\r\x01\x0bno\r\x01\x0b{"to":"Bob"}\r/quit\r')
+
+    answered = door.answered[0].approval
+    assert answered.decision == chat_pb2.APPROVAL_DECISION_EDIT
+    assert json.loads(answered.edited_arguments_json) == {"to": "Bob"}
+    assert answered.arguments_sha256 == "0" * 64
+    assert "not a JSON object" in told
+
+
+@pytest.mark.requirement("AGT-4")
+async def test_a_dialogue_fills_the_form_of_a_question(where: Places, door: Door) -> None:
+    asked = {"input_id": "i1", "message": "Which shirt?", "form_json_schema": FORM}
+    door.turns = [events({"turn_accepted": {}}, {"input_requested": asked}, {"turn_finished": {}})] * 2
+
+    told = await type_in(where, "a shirt\rbig\r\x01\x0b42\rgreen\r\x01\x0bblue\r\ranother\r\x04/quit\r")
+
+    first, second = (request.input for request in door.answered)
+    assert (first.input_id, json.loads(first.content_json)) == ("i1", {"size": 42, "colour": "blue"})
+    assert (second.declined, second.content_json) == (True, "")
+    assert "not a whole number" in told
+    assert "none of the choices" in told
+
+
+@pytest.mark.requirement("CHAT-9")
+async def test_a_dialogue_edits_and_tries_again_as_branches(where: Places, door: Door) -> None:
+    door.turns, door.branch_turns = [say("first")], [say("edited"), say("again")]
+
+    told = await type_in(where, "/edit early\rhi\r/edit hello\r/retry\r/edit\r/quit\r")
+
+    assert "Nothing was said here yet." in told
+    assert [request.message_id for request in door.edited] == [door.asked[0].client_message_id]
+    assert door.edited[0].replacement.parts[0].text == "hello"
+    assert [request.turn_id for request in door.again] == ["b1"]
+    for part in ("first", "edited", "again", "/edit TEXT"):
+        assert part in told
+
+
+@pytest.mark.requirement("CHAT-10")
+async def test_a_dialogue_stops_and_clears(where: Places, door: Door) -> None:
+    door.turns = [say("first")]
+
+    told = await type_in(where, "/clear\r/stop\rhi\r/stop\r/clear\r/retry\r/quit\r")
+
+    assert told.count("Nothing was said here yet.") == 3
+    assert door.cancelled == ["t1"]
+    assert door.cleared == [door.sessions[0].id]
+    assert "empty now" in told
+
+
 @pytest.mark.requirement("RUN-3")
 async def test_without_a_mesh_one_sentence_says_so_and_what_to_do(where: Places) -> None:
     with pytest.raises(NotRunning) as failure:

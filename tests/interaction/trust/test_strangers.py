@@ -78,7 +78,24 @@ def asked(rpc: Rpc, named: dict[str, Any]) -> dict[str, Any]:
             "device": identity_pb2.Device(id=named.get("device_id", ""), name="mine"),
             "update_mask": FieldMask(paths=["name"]),
         },
-        "RateMessage": {"rating": message_pb2.Rating(verdict=1)},
+        "SendMessageBatch": {"messages": [message]},
+        "EditMessage": {"replacement": message},
+        "ImportAnswer": {
+            "message": message,
+            "answer": [message_pb2.Part(text="mine")],
+            "model": "m",
+            "mode": chat_pb2.IMPORT_MODE_KEEP,
+        },
+        "RespondToTurn": {
+            "approval": chat_pb2.ApprovalAnswer(
+                approval_id=named.get("turn_id", ""),
+                decision=chat_pb2.APPROVAL_DECISION_APPROVE,
+                arguments_sha256="0" * 64,
+            )
+        },
+        "ExecuteAction": {"action": "calculate", "arguments_json": '{"expression":"1+1"}'},
+        "SearchMessages": {"query": WORD},
+        "RateMessage": {"rating": message_pb2.Rating(verdict=message_pb2.VERDICT_UP)},
         "ResolveSuggestion": {"suggestion_id": named.get("turn_id", ""), "resolution": 2},
         "CancelJob": {"job_id": named["turn_id"]},
     }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from context_svc.errors import PageTokenInvalid
-from context_svc.paging import PageTokens, Query, page_size
+from context_svc.paging import PAGE_BYTES, PageTokens, Query, fitting, page_size
 
 TOKENS = PageTokens(b"k" * 32)
 QUERY = Query(account="a", name="sessions", filters={"open_only": False})
@@ -61,3 +61,18 @@ def test_a_token_of_another_key_or_shape_is_refused() -> None:
 @pytest.mark.parametrize(("asked", "given"), [(0, 50), (1, 1), (200, 200), (5_000, 200)])
 def test_a_page_has_50_rows_by_default_and_200_at_most(asked: int, given: int) -> None:
     assert page_size(asked) == given
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], 0),
+        ([5, 5], 2),
+        ([5, 5, 5, 5], 3),
+        ([PAGE_BYTES + 1, 1], 1),
+        ([PAGE_BYTES, 1], 1),
+        ([1, PAGE_BYTES], 1),
+    ],
+)
+def test_a_page_is_bounded_by_rows_and_by_bytes_and_never_empty(sizes: list[int], expected: int) -> None:
+    assert fitting(sizes, 3) == expected

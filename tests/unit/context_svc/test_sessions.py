@@ -16,7 +16,7 @@ from context_svc.paging import PageTokens
 from context_svc.schema import MIGRATIONS
 from context_svc.session_rows import Session, SessionState
 from context_svc.sessions import Listed, NewSession, SessionChange, Sessions, Then
-from context_svc.turns import OpenTurn
+from context_svc.turn_rows import OpenTurn
 
 USER = User(account="a", sign_in="s", scopes=frozenset(), expires_at_us=0)
 TURN = OpenTurn(turn_id="t", state=2, message_id="m", sequence=1, expire_us=None)

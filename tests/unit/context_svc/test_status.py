@@ -17,7 +17,7 @@ from context_svc.signing import AccessTokens, UserKeys
 from context_svc.signins import SignIns
 from context_svc.status import StatusBoard
 from context_svc.throttle import Subjects
-from context_svc.turns import TurnState
+from context_svc.turn_rows import TurnState
 
 
 def conversation() -> Unit[None]:

@@ -19,8 +19,9 @@ from llm_svc.errors import (
     ProviderTimeout,
 )
 from llm_svc.generation import Delta, Finished, FinishReason, ReasoningDelta, TextDelta, ToolCall, Usage
-from llm_svc.providers.chat_refusal import refusal
-from llm_svc.providers.chat_stream import MAX_LINE_BYTES, Decoder
+from llm_svc.providers.chat_stream import Decoder
+from llm_svc.providers.event_lines import MAX_LINE_BYTES
+from llm_svc.providers.refusal import refusal
 from tests.unit.llm_svc.windows import answered, asking, called, user
 
 pytestmark = pytest.mark.requirement("LLM-1", "LLM-5")

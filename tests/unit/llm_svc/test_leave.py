@@ -6,9 +6,9 @@ import pytest
 
 from chassis.call import Caller, Grant, RoomCaller, User
 from chassis.errors import GrantInvalid
+from llm_svc.frames import Start
 from llm_svc.generation import Parameters, Placement, Request
 from llm_svc.leave import require
-from llm_svc.steps import Start
 
 pytestmark = pytest.mark.requirement("SAFE-1")
 
@@ -32,7 +32,7 @@ def run(
         placement=placement,
         parameters=Parameters(max_output_tokens=tokens),
     )
-    return Start(request=request, turn=turn, account=account, max_cost=max_cost)
+    return Start(request=request, turn=turn, cache_account=account, max_cost=max_cost)
 
 
 WARM_UP = run(turn="warm-up", placement=Placement.LOCAL_ONLY, tokens=1)

@@ -23,6 +23,7 @@ from llm_svc.errors import (
     UnknownModel,
 )
 from llm_svc.events import Event, Started, StepDone, StepFailed
+from llm_svc.frames import Cancel, Frame, Results, Start
 from llm_svc.generation import (
     Activity,
     Delta,
@@ -42,7 +43,7 @@ from llm_svc.generation import (
 from llm_svc.providers import script
 from llm_svc.providers.provider import Model, Price
 from llm_svc.providers.scripted import Scripted
-from llm_svc.steps import Cancel, Frame, Results, Runs, Start
+from llm_svc.steps import Runs
 from tests.unit.llm_svc.windows import CALCULATE, asking, user
 
 pytestmark = pytest.mark.requirement("LLM-6", "LLM-2")

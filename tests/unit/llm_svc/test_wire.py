@@ -14,6 +14,7 @@ from llm_svc import errors, wire
 from llm_svc.access import POLICIES
 from llm_svc.errors import FrameUnexpected, ProviderLimited
 from llm_svc.events import StepDone, StepFailed
+from llm_svc.frames import Cancel, Results, Start
 from llm_svc.generation import (
     Activity,
     Doing,
@@ -30,7 +31,6 @@ from llm_svc.generation import (
     Usage,
 )
 from llm_svc.providers.provider import Model, Price
-from llm_svc.steps import Cancel, Results, Start
 
 pytestmark = pytest.mark.requirement("LLM-6")
 

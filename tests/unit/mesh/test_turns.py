@@ -32,7 +32,9 @@ class Streams:
     scripts: list[tuple[list[int], CallFailed | None]]
     ids: list[str] = field(default_factory=list)
 
-    async def send(self, question: answer.Question, *, documented: bool) -> AsyncIterator[answer.Event]:
+    async def send(
+        self, question: answer.Question | answer.Again, *, documented: bool
+    ) -> AsyncIterator[answer.Event]:
         self.ids.append(question.id)
         numbers, failure = self.scripts.pop(0) if self.scripts else ([], DOWN)
         for number in numbers:

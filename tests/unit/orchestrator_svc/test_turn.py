@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 
 from orchestrator_svc.conversation import FinishReason, Role, ToolCall, ToolResult, Usage
-from orchestrator_svc.effects import Finish, Generate, Receipt, Suspend, TurnStarted
+from orchestrator_svc.effects import (
+    EgressEntry,
+    Finish,
+    Generate,
+    Receipt,
+    StepEntry,
+    Suspend,
+    TurnStarted,
+)
 from orchestrator_svc.inputs import (
     CancelRequested,
     EffectRecorded,
     Elapsed,
     HostAnswered,
+    ModelStarted,
     Reasoned,
     Started,
     StepFailed,
@@ -603,3 +612,52 @@ def test_every_step_and_call_leaves_a_receipt() -> None:
     )  # fmt: skip
     kinds = [type(each.entry).__name__ for each in play.end() if isinstance(each, Receipt)]
     assert kinds == ["StepEntry", "CallEntry", "StepEntry"]
+
+
+@pytest.mark.requirement("CHAT-11")
+def test_a_receipt_names_what_left_the_mesh_with_each_step_of_a_remote_model() -> None:
+    play = (
+        Play(turn(LOOKUP))
+        >> START                   << generate("hi")
+        >> ModelStarted(model="far", provider="afar", local=False)  << opened()
+        >> asks_for("a", "lookup") << [starts("a", "lookup"), runs("a", "lookup")]
+        >> done()
+        >> answers("a", "found")   << [ended("a", "done"), generate("found")]
+        >> token("So")             << says("So")
+        >> done()                  << finishes("foundSo")
+    )  # fmt: skip
+    left = [
+        each.entry for each in play.end() if isinstance(each, Receipt) and isinstance(each.entry, EgressEntry)
+    ]
+    assert [(each.destination, each.content) for each in left] == [
+        ("afar", "prompt"),
+        (LOOKUP.agent, "arguments of lookup"),
+        ("afar", "prompt"),
+    ]
+    windows = [each.window for each in play.all if isinstance(each, Generate)]
+    assert [left[0].size, left[2].size] == [each.size for each in windows]
+    assert left[1].size == len(call("a", "lookup").arguments)
+    assert windows[1].size > windows[0].size > 0
+
+
+@pytest.mark.requirement("CHAT-11")
+@pytest.mark.parametrize("told", [{"local": True}, {"local": False, "from_cache": True}])
+def test_nothing_left_the_mesh_with_a_local_or_cached_answer(told: dict[str, Any]) -> None:
+    play = (
+        Play(turn(CLOCK))
+        >> START                   << generate("hi")
+        >> ModelStarted(model="near", provider="here", **told)  << opened()
+        >> token("So")             << says("So")
+        >> done()                  << finishes("So")
+    )  # fmt: skip
+    receipts = [each.entry for each in play.end() if isinstance(each, Receipt)]
+    assert not any(isinstance(each, EgressEntry) for each in receipts)
+
+
+@pytest.mark.requirement("CHAT-11")
+def test_a_step_that_failed_is_in_the_receipt_with_what_it_used() -> None:
+    used = Usage(input_tokens=7, cost_micro_usd=3)
+    failed = StepFailed(reason="PROVIDER_FAILED", message="Broken.", retryable=True, usage=used)
+    play = Play(turn(CLOCK)) >> START << generate("hi") >> failed
+    entries = [each.entry for each in play.all if isinstance(each, Receipt)]
+    assert [each.usage for each in entries if isinstance(each, StepEntry)] == [used]

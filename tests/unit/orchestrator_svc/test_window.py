@@ -230,3 +230,47 @@ def test_a_report_corrects_the_gauge_upwards_in_full_and_downwards_in_part() -> 
     assert Gauge().corrected(guessed=220, reported=100).scale == pytest.approx(0.75)
     assert Gauge().corrected(guessed=100, reported=0) == Gauge()
     assert Gauge().corrected(guessed=1, reported=10_000).scale == 3.0
+
+
+def long_branch(messages: int = 20) -> tuple[Message, ...]:
+    """About 56 tokens each."""
+    return tuple(replace(user("word " * 32), id=f"m{number}") for number in range(messages))
+
+
+@pytest.mark.requirement("CHAT-8")
+def test_a_summary_is_not_used_while_there_is_room_for_every_word() -> None:
+    summary = Summary(text="They spoke.", messages=10, through="m9")
+    told = fitted(Material(messages=long_branch(), summary=summary), budget=20_000)
+    assert (told.report.kept_messages, told.report.summarised_messages, told.report.dropped_messages) == (
+        20,
+        0,
+        0,
+    )
+    assert "They spoke." not in str(told.window)
+
+
+@pytest.mark.requirement("CHAT-8")
+def test_a_summary_takes_the_place_of_what_it_stands_for_when_the_window_is_nearly_full() -> None:
+    summary = Summary(text="They spoke.", messages=10, through="m9")
+    material = Material(messages=long_branch(), summary=summary)
+    needed = fitted(replace(material, summary=None), budget=20_000).report.window_tokens
+    told = fitted(material, budget=int(needed / 0.95))
+    assert (told.report.kept_messages, told.report.summarised_messages, told.report.dropped_messages) == (
+        10,
+        10,
+        0,
+    )
+    assert "They spoke." in str(told.window)
+    assert "m9'" not in str(told.window)
+    assert "m10'" in str(told.window)
+
+
+@pytest.mark.requirement("CHAT-8")
+def test_what_is_too_much_beside_the_summary_is_cut_and_reported_as_dropped() -> None:
+    summary = Summary(text="They spoke.", messages=14, through="m3")  # ten of them are not even here
+    told = fitted(Material(messages=long_branch(), summary=summary), budget=900)
+    report = told.report
+    assert report.summarised_messages == 14
+    assert report.dropped_messages > 0
+    assert report.kept_messages + report.dropped_messages == 16
+    assert report.window_tokens <= 900

@@ -270,7 +270,7 @@ class ExecuteActionRequest(message.Message):
     """True: stream to the end of the turn. False: answer after TurnAccepted."""
     approved: builtins.bool
     """True: the caller is the program of a person who already agreed, so an effect needs no question. Only
-    API tokens with the scope "actions.approve" may set it; else SCOPE_MISSING.
+    API tokens with the scope APPROVE beside ACTIONS may set it; else SCOPE_MISSING.
     """
     def __init__(
         self,

@@ -1322,6 +1322,7 @@ class TurnFailed(message.Message):
     STAGE_FIELD_NUMBER: builtins.int
     PARTIAL_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
+    RETRY_TIME_FIELD_NUMBER: builtins.int
     reason: error_pb2.ErrorReason.ValueType
     """Why."""
     message: builtins.str
@@ -1338,6 +1339,10 @@ class TurnFailed(message.Message):
     def usage(self) -> message_pb2.Usage:
         """What was used before."""
 
+    @builtins.property
+    def retry_time(self) -> timestamp_pb2.Timestamp:
+        """For COST_LIMIT, when the limit of the day is what was reached: when it begins anew. Absent otherwise."""
+
     def __init__(
         self,
         *,
@@ -1347,10 +1352,11 @@ class TurnFailed(message.Message):
         stage: TurnStage.ValueType = ...,
         partial: message_pb2.Message | None = ...,
         usage: message_pb2.Usage | None = ...,
+        retry_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["partial", b"partial", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["partial", b"partial", "retry_time", b"retry_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["message", b"message", "partial", b"partial", "reason", b"reason", "retryable", b"retryable", "stage", b"stage", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["message", b"message", "partial", b"partial", "reason", b"reason", "retry_time", b"retry_time", "retryable", b"retryable", "stage", b"stage", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -264,7 +264,8 @@ class ChatServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTurnReceipt(self, request, context):
-        """Reads what a turn used, cost and sent out. Complete once the turn is over. Fails with TURN_NOT_FOUND.
+        """Reads what a turn used, cost and sent out. Complete once the turn is over. The id of a background job of
+        the session (a title, a summary) that asked a model names the job's receipt. Fails with TURN_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,7 +93,9 @@ class ChatServiceStub:
     go, the sequences do not come back. Running turns are cancelled first. Fails with SESSION_NOT_FOUND.
     """
     GetTurnReceipt: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetTurnReceiptRequest, _chat_pb2.GetTurnReceiptResponse]
-    """Reads what a turn used, cost and sent out. Complete once the turn is over. Fails with TURN_NOT_FOUND."""
+    """Reads what a turn used, cost and sent out. Complete once the turn is over. The id of a background job of
+    the session (a title, a summary) that asked a model names the job's receipt. Fails with TURN_NOT_FOUND.
+    """
 
 class ChatServiceServicer:
     """The conversation of the signed-in person. Every call needs an access token. What belongs to somebody
@@ -252,6 +254,8 @@ class ChatServiceServicer:
         request: _chat_pb2.GetTurnReceiptRequest,
         context: _aio.ServicerContext[_chat_pb2.GetTurnReceiptRequest, _abc.Awaitable[_chat_pb2.GetTurnReceiptResponse]],
     ) -> _abc.Awaitable[_chat_pb2.GetTurnReceiptResponse]:
-        """Reads what a turn used, cost and sent out. Complete once the turn is over. Fails with TURN_NOT_FOUND."""
+        """Reads what a turn used, cost and sent out. Complete once the turn is over. The id of a background job of
+        the session (a title, a summary) that asked a model names the job's receipt. Fails with TURN_NOT_FOUND.
+        """
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _aio.Server) -> None: ...

@@ -806,8 +806,11 @@ class CountTokensRequest(message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     WINDOW_FIELD_NUMBER: builtins.int
     TOOLS_FIELD_NUMBER: builtins.int
+    PLACEMENT_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model; empty: the default."""
+    placement: message_pb2.Placement.ValueType
+    """Where the window may be processed: some providers count on their own machines."""
     @builtins.property
     def window(self) -> Window:
         """What it would be shown."""
@@ -822,10 +825,11 @@ class CountTokensRequest(message.Message):
         model: builtins.str = ...,
         window: Window | None = ...,
         tools: abc.Iterable[ToolSpec] | None = ...,
+        placement: message_pb2.Placement.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "tools", b"tools", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "placement", b"placement", "tools", b"tools", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

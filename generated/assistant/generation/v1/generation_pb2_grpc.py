@@ -92,7 +92,7 @@ class GenerationServiceServicer:
 
     def CountTokens(self, request, context):
         """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-        UNKNOWN_MODEL and MODEL_LOADING.
+        UNKNOWN_MODEL, PLACEMENT_REFUSED and MODEL_LOADING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

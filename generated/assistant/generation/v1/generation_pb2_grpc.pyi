@@ -33,7 +33,7 @@ class GenerationServiceStub:
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]
     """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-    UNKNOWN_MODEL and MODEL_LOADING.
+    UNKNOWN_MODEL, PLACEMENT_REFUSED and MODEL_LOADING.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
     """Lists the models of the configured providers, the default one first."""
@@ -75,7 +75,7 @@ class GenerationServiceServicer:
         context: _aio.ServicerContext[_generation_pb2.CountTokensRequest, _abc.Awaitable[_generation_pb2.CountTokensResponse]],
     ) -> _abc.Awaitable[_generation_pb2.CountTokensResponse]:
         """Counts the tokens of a window as the model would. Internal: called by orchestrator_svc. Fails with
-        UNKNOWN_MODEL and MODEL_LOADING.
+        UNKNOWN_MODEL, PLACEMENT_REFUSED and MODEL_LOADING.
         """
 
     def ListModels(

@@ -246,7 +246,9 @@ class Material(message.Message):
     """
     @builtins.property
     def summary(self) -> Summary:
-        """Stands for the messages before `messages`; absent when there is none."""
+        """Stands for the beginning of the branch: for messages before `messages`, and perhaps for some of `messages`
+        too (see `through_message_id`). It takes their place when the window is nearly full. Absent: there is none.
+        """
 
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[message_pb2.Message]:
