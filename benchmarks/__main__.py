@@ -13,11 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-<<<<<<< HEAD
-from benchmarks import additions, engine, rows, unary, world
-=======
-from benchmarks import engine, generation, pages, rows, unary, world
->>>>>>> main
+from benchmarks import additions, engine, generation, pages, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -29,16 +25,11 @@ def main() -> None:
     parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
     asked = parser.parse_args()
-<<<<<<< HEAD
-    found = [] if asked.only_model else asyncio.run(_through_a_provider(asked.messages))
-    if not asked.only_model:
-        found += [asyncio.run(additions.plugin_call()), asyncio.run(additions.server_call())]
-=======
     found: list[rows.Row] = []
     if not asked.only_model:
         found += asyncio.run(pages.history_pages())
         found += asyncio.run(_through_providers(asked.messages))
->>>>>>> main
+        found += [asyncio.run(additions.plugin_call()), asyncio.run(additions.server_call())]
     if asked.model:
         found += engine.rows_of(asked.model)
     _show(found)

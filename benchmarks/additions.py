@@ -40,7 +40,7 @@ async def plugin_call() -> Row:
     bare = await _median(_bare_start)
     detail = f"{called:.1f} ms a call; a bare start of Python {bare:.1f} ms"
     name = "plugin call over a bare start of Python"
-    return Row(name=name, value=called / bare, unit="×", target="", met=None, detail=detail)
+    return Row(name=name, value=called / bare, unit="x", target="", met=None, detail=detail)
 
 
 async def server_call() -> Row:
@@ -50,7 +50,7 @@ async def server_call() -> Row:
     config = uvicorn.Config(server.streamable_http_app(), port=0, log_level="critical", ws="none")
     serving = uvicorn.Server(config)
     running = asyncio.ensure_future(serving.serve())
-    while not serving.started:
+    while not serving.started:  # noqa: ASYNC110 - it has no event for it
         await asyncio.sleep(0.01)
     port = serving.servers[0].sockets[0].getsockname()[1]
     wanted = Server(url=f"http://127.0.0.1:{port}/mcp", private=True)

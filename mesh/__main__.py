@@ -9,11 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.clock import SystemClock
-<<<<<<< HEAD
-from mesh import account, added, library, secret, users
-=======
-from mesh import account, backup, library, secret, users
->>>>>>> main
+from mesh import account, added, backup, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from orchestrator_svc.conversation import Source
+from orchestrator_svc.conversation import NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.plugins.cell import (
     WALL_SECONDS,
@@ -28,6 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SCHEMA_BYTES = 32 * 1024
 _DESCRIPTION = 2_000
 _ACTIONS = 64
+_FOLLOWING = 16  # next actions, and tasks, of one result
 _STRENGTH = (Effect.NONE, Effect.READS_OUT, Effect.EFFECT)
 
 
@@ -109,8 +110,8 @@ class _Performing:
             content=done.content,
             sources=tuple(_source(each) for each in done.sources[:50]),
             context_updates=done.context_updates,
-            next_actions=tuple(done.next_actions),
-            background_tasks=tuple(done.background_tasks),
+            next_actions=tuple(_next(each) for each in done.next_actions[:_FOLLOWING]),
+            background_tasks=tuple(done.background_tasks[:_FOLLOWING]),
         )
 
 
@@ -170,6 +171,18 @@ def schema_fault(schema: Mapping[str, Any]) -> str:
 
 def _stable(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _next(told: str) -> NextAction:
+    """A proposal: a name, or an object of a name and arguments in one of the ways that plugins write it."""
+    match json.loads(told):
+        case str() as name:
+            return NextAction(action=name)
+        case {"action": str() as name, **more} | {"name": str() as name, **more}:
+            given = next((more[key] for key in ("parameters", "arguments") if key in more), {})
+            return NextAction(action=name, arguments=json.dumps(given if isinstance(given, dict) else {}))
+        case _:
+            raise ToolFailure("The plugin proposes a next action that has no name.")
 
 
 def _source(told: Mapping[str, str]) -> Source:

@@ -69,24 +69,16 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-<<<<<<< HEAD
-    """What a tool answers: text or JSON for the model, and where its facts come from.
+    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next.
 
-    `context_updates` are JSON values by key; `next_actions` and `background_tasks` JSON objects, as text.
+    `context_updates` are JSON values by key; `background_tasks` JSON objects, as text.
     """
 
     content: str
     sources: tuple[Source, ...] = ()
     context_updates: Mapping[str, str] = field(default_factory=dict)
-    next_actions: tuple[str, ...] = ()
-    background_tasks: tuple[str, ...] = ()
-=======
-    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next."""
-
-    content: str
-    sources: tuple[Source, ...] = ()
     next_actions: tuple[NextAction, ...] = ()
->>>>>>> main
+    background_tasks: tuple[str, ...] = ()
 
 
 class ToolFailure(Exception):

@@ -17,6 +17,7 @@ from chassis.tasks import Tasks
 from chassis.testing import SOON
 from orchestrator_svc.additions import LiveCatalogue
 from orchestrator_svc.catalogue import Catalogue
+from orchestrator_svc.conversation import NextAction
 from orchestrator_svc.plugins.folder import PluginFolder
 from orchestrator_svc.sandbox.cell import NoSandbox, Sandbox, find
 from orchestrator_svc.tools.calculator import CALCULATOR
@@ -146,7 +147,7 @@ async def test_the_examples_work_as_written(house: House) -> None:
     planned = await run(await house.got("plan_journey"), {"city": "Rome"})
     assert planned.content == "2 days in Rome"
     assert planned.context_updates == {"journey.city": '"Rome"'}
-    assert [json.loads(each)["action"] for each in planned.next_actions] == ["get_forecast"]
+    assert planned.next_actions == (NextAction(action="get_forecast", arguments='{"location": "Rome"}'),)
 
 
 def test_the_guide_shows_the_examples_as_they_are() -> None:
