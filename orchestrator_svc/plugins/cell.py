@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator_svc.egress.proxy import proxy
 from orchestrator_svc.errors import Reason
+from orchestrator_svc.plugins.inside.way_out import PORT
 from orchestrator_svc.sandbox.cell import Cell, Sandbox, interpreter
 from orchestrator_svc.tools.tool import RESULT_BYTES, ToolFailure
 
@@ -31,6 +32,7 @@ WALL_SECONDS = 30.0
 START_SECONDS = 15.0
 _INSIDE = Path(__file__).parent / "inside"
 _HOST, _PLUGIN = "/host", "/plugin"
+_PROXY = f"http://127.0.0.1:{PORT}"
 _OUT, _CERTIFICATES = "/out", "/certificates.pem"
 _VARIABLES = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - the cell's own
 _FRAME_BYTES = RESULT_BYTES + 64 * 1024
@@ -39,7 +41,7 @@ _LENGTH = struct.Struct(">I")
 _FIRST = """import json, sys
 sys.path.insert(0, sys.argv[1])
 from {0}.__main__ import main
-main(sys.argv[2], json.loads(sys.argv[3]))"""
+main(sys.argv[2], json.loads(sys.argv[3]), sys.argv[4])"""
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +221,7 @@ async def _way_out(hosts: Collection[str]) -> AsyncIterator[_Way]:
     async with proxy(hosts) as place:
         yield _Way(
             shown={place: _OUT, certificates: _CERTIFICATES},
-            environment={"MESH_WAY_OUT": _OUT, "SSL_CERT_FILE": _CERTIFICATES},
+            environment={"HTTPS_PROXY": _PROXY, "https_proxy": _PROXY, "SSL_CERT_FILE": _CERTIFICATES},
         )
 
 
@@ -234,7 +236,7 @@ async def plugged(sandbox: Sandbox, code: Code) -> AsyncIterator[Plug]:
     module = "mesh_plugin" if confined else "inside"
     command = (
         *(interpreter(), "-I", "-S", "-B", "-c", _FIRST.format(module)),
-        *(str(Path(host).parent), file, json.dumps(LIMITS)),
+        *(str(Path(host).parent), file, json.dumps(LIMITS), _OUT if code.hosts and confined else ""),
     )
     try:
         async with _way_out(code.hosts if confined else ()) as way:

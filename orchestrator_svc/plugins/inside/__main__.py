@@ -50,15 +50,15 @@ class Line:
         self._told.flush()
 
 
-def main(file: str, limits: Mapping[str, int]) -> None:
-    """Load the plugin at `file` and answer one call."""
+def main(file: str, limits: Mapping[str, int], way_out: str) -> None:
+    """Load the plugin at `file` and answer one call. `way_out` is the socket of the proxy, if there is one."""
     line = _own_line()
     try:
         sys.modules.setdefault("mesh_plugin", sys.modules[__package__])
         for name, most in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
-        if "MESH_WAY_OUT" in os.environ:
-            open_way_out(os.environ.pop("MESH_WAY_OUT"))
+        if way_out:
+            open_way_out(way_out)
         found = actions(_loaded(file))
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
         line.tell({"type": "broken", "message": _where(error, str(Path(file).parent))})
