@@ -23,7 +23,7 @@ from chassis import dump, ids, telemetry
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit, Value
 from chassis.errors import InvalidRequest, StoreUnavailable, Violation
-from context_svc import archive, audit, erasures
+from context_svc import archive, audit, deletions, erasures
 from context_svc.archive import ArchiveBroken, ArchiveTooNew, Draft, Manifest
 from context_svc.audit import Entry, Event
 from context_svc.erasures import Erasure, ErasureFile
@@ -40,7 +40,9 @@ log = telemetry.logger(__name__)
 
 KEPT_US = 7 * 86_400_000_000
 ROUND = 5.0  # seconds between two looks at what was erased, and what has expired
-OWN_TABLES = frozenset({"schema_migration", "owner", "throttle", "audit", "audit_head", "erasure", "backup"})
+OWN_TABLES = frozenset(
+    {"schema_migration", "owner", "throttle", "audit", "audit_head", "erasure", "backup", "deletion"}
+)
 """What belongs to this store and not to the state that a backup shows."""
 
 SCHEMA = max(migration.version for migration in MIGRATIONS)
@@ -257,6 +259,7 @@ class Backups:
             again = yield from erasures.since(manifest.snapshot_us)
             reapplied = yield from erasures.apply(again)
             yield from erasures.replace_all([*noted, *beside])
+            yield from deletions.resume(now_us)
             yield from _end_sign_ins(now_us)
             yield from _set_meta("log_epoch", epoch)
             told = json.dumps([source, epoch, asdict(previous), reapplied])
