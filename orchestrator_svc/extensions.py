@@ -36,6 +36,7 @@ async def extended(settings: Settings, clock: Clock) -> AsyncIterator[Catalogue]
         if settings.data_dir is not None:
             additions.append(ServerShelf(settings.data_dir, server_token(settings), sandbox, tasks, clock))
         catalogue = LiveCatalogue(built_in, additions)
+        await catalogue.look()  # what loads in a moment is there for the first turn
         tasks.spawn("additions", catalogue.watch(clock))
         yield catalogue
 

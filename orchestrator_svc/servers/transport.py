@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,11 +19,23 @@ from orchestrator_svc.egress import guarded
 from orchestrator_svc.egress.addresses import Address, is_for_operators, is_public
 from orchestrator_svc.egress.connector import is_own, resolve
 from orchestrator_svc.egress.target import target
-from orchestrator_svc.sandbox.cell import Cell, Sandbox
+from orchestrator_svc.sandbox.cell import Cell, Sandbox, interpreter
 from orchestrator_svc.servers.configuration import Server
 
 MESSAGE_BYTES = 1024 * 1024
 _SYSTEM_PROGRAMS = (Path("/usr"), Path("/bin"), Path("/sbin"), Path("/etc/alternatives"))
+LIMITS = {
+    "CPU": 3_600,
+    "DATA": 1024 * 1024 * 1024,  # not AS: some runtimes reserve far more than they use
+    "NPROC": 64,  # the kernel counts it for no process of root's; run the mesh as somebody else
+    "NOFILE": 256,
+    "FSIZE": 16 * 1024 * 1024,
+    "CORE": 0,
+}
+_LIMITED = """import json, os, resource, sys
+for name, most in json.loads(sys.argv[1]).items():
+    resource.setrlimit(getattr(resource, "RLIMIT_" + name), (most, most))
+os.execvp(sys.argv[2], sys.argv[2:])"""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -50,7 +63,8 @@ async def as_program(server: Server, token: str, sandbox: Sandbox) -> AsyncItera
     if token and server.token_variable:
         variables[server.token_variable] = token
     cell = Cell(shown={each: str(each) for each in shown}, environment=variables, alone=False)
-    async with sandbox.run(server.command, cell, limit=MESSAGE_BYTES) as program:
+    command = (interpreter(), "-I", "-S", "-c", _LIMITED, json.dumps(LIMITS), *server.command)
+    async with sandbox.run(command, cell, limit=MESSAGE_BYTES) as program:
         heard_in, heard = anyio.create_memory_object_stream[SessionMessage | Exception](16)
         told, told_out = anyio.create_memory_object_stream[SessionMessage](16)
         async with heard_in, heard, told, told_out, anyio.create_task_group() as group:

@@ -35,6 +35,14 @@ def fails() -> str:
 
 
 @server.tool()
+def limits() -> str:
+    """Tells its limits."""
+    import resource
+
+    return f"{resource.getrlimit(resource.RLIMIT_DATA)[1]} {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}"
+
+
+@server.tool()
 async def hangs() -> str:
     """Never answers."""
     import anyio

@@ -280,6 +280,9 @@ async def test_a_program_speaks_from_its_cell(tmp_path: Path, monkeypatch: pytes
         assert isinstance(looked, Output)
         assert looked.content.startswith("FileNotFoundError its own")
         assert "ORCHESTRATOR_SEARCH_KEY" not in looked.content
+        limits = await answer(tools["notes__limits"])
+        assert isinstance(limits, Output)
+        assert limits.content == f"{1024**3} {16 * 1024**2}"
         failed = await answer(tools["notes__fails"])
         assert isinstance(failed, ToolFailure)
         too_large = await answer(tools["notes__large"])
