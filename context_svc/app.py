@@ -51,6 +51,7 @@ from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.reindexing import Reindexing
 from context_svc.replicas import follow_others, restarts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
@@ -207,6 +208,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         tidying = upkeep(books, database, clock, session_log)
+        foundation.tasks.spawn("index again", Reindexing(database, books.indexing).run())
         await retention.prepare()
         await tidying.prepare()
         departures = await stack.enter_async_context(

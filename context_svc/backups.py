@@ -34,6 +34,7 @@ from context_svc.errors import (
     IdempotencyKeyReused,
     QuotaExceeded,
 )
+from context_svc.reindexing import index_from
 from context_svc.schema import MIGRATIONS
 
 log = telemetry.logger(__name__)
@@ -41,9 +42,21 @@ log = telemetry.logger(__name__)
 KEPT_US = 7 * 86_400_000_000
 ROUND = 5.0  # seconds between two looks at what was erased, and what has expired
 OWN_TABLES = frozenset(
-    {"schema_migration", "owner", "throttle", "audit", "audit_head", "erasure", "backup", "deletion"}
+    {
+        "schema_migration",
+        "owner",
+        "throttle",
+        "audit",
+        "audit_head",
+        "erasure",
+        "backup",
+        "deletion",
+        "message_search_gone",
+    }
 )
 """What belongs to this store and not to the state that a backup shows."""
+MADE_AGAIN = frozenset({"message_search"})
+"""What is made from the rest: see `context_svc.reindexing`."""
 
 SCHEMA = max(migration.version for migration in MIGRATIONS)
 _RESTORED = "restored:"
@@ -238,7 +251,9 @@ class Backups:
             async with self._database.frozen(Path(work)) as state:
                 with draft.part(archive.CONTEXT) as part:
                     await state.read(
-                        lambda: dump.dump(state.engine, part.line, without=OWN_TABLES, leave=leave)
+                        lambda: dump.dump(
+                            state.engine, part.line, without=OWN_TABLES | MADE_AGAIN, leave=leave
+                        )
                     )
 
     async def _put_in_place(
@@ -255,6 +270,7 @@ class Backups:
         def unit() -> Unit[int]:
             noted = yield from erasures.since(0)
             yield from dump.load(engine, archive.lines(path), keep=OWN_TABLES)
+            yield from index_from()
             yield from erasures.replace_all([*noted, *beside])
             again = yield from erasures.since(manifest.snapshot_us)
             reapplied = yield from erasures.apply(again)
