@@ -5,7 +5,6 @@ Frames are JSON behind four bytes of length. The plugin's own standard output is
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import importlib.util
 import json
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from .actions import Performs, actions
+from .actions import Performs, actions, performed
 from .api import Answer, Call, Failure
 from .way_out import open_way_out
 
@@ -81,7 +80,7 @@ def _outcome(found: Mapping[str, Performs], asked: Mapping[str, Any], line: Line
         progress=progress,
     )
     try:
-        answer = asyncio.run(found[asked["action"]].run(asked["parameters"], call))
+        answer = performed(found[asked["action"]], asked["parameters"], call)
         return {"type": "done", **_told(answer)}
     except Failure as error:
         words = error.message[:_LONGEST_WORDS]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -41,8 +40,11 @@ class Performs(Protocol):
 
     described: Described
 
-    async def run(self, parameters: dict[str, Any], call: Call) -> Answer:
-        """Perform it. Raises whatever the plugin raises."""
+    def start(self, parameters: dict[str, Any], call: Call) -> object:
+        """Perform it: its result, or what has to be awaited for it. Raises whatever the plugin raises."""
+
+    def answer(self, result: object) -> Answer:
+        """What the result says."""
 
 
 class Function:
@@ -62,10 +64,13 @@ class Function:
             context=noted.context,
         )
 
-    async def run(self, parameters: dict[str, Any], call: Call) -> Answer:
-        """Perform it. Raises whatever the plugin raises."""
-        result = self._function(**shape.bound(self._function, parameters, call))
-        result = await result if inspect.isawaitable(result) else result
+    def start(self, parameters: dict[str, Any], call: Call) -> object:
+        """Perform it: its result, or what has to be awaited for it. Raises whatever the plugin raises."""
+        started: object = self._function(**shape.bound(self._function, parameters, call))
+        return started
+
+    def answer(self, result: object) -> Answer:
+        """What the result says."""
         return result if isinstance(result, Answer) else Answer(result=result)
 
 
@@ -81,10 +86,14 @@ class Capability:
             schema=_schema(_asked(owner, f"{name}_parameters", {})),
         )
 
-    async def run(self, parameters: dict[str, Any], call: Call) -> Answer:
-        """Perform it. Raises whatever the plugin raises."""
-        told = self._owner.execute(self._name, Context(call.context), parameters)
-        return _answer(await told if inspect.isawaitable(told) else told)
+    def start(self, parameters: dict[str, Any], call: Call) -> object:
+        """Perform it: its result, or what has to be awaited for it. Raises whatever the plugin raises."""
+        started: object = self._owner.execute(self._name, Context(call.context), parameters)
+        return started
+
+    def answer(self, result: object) -> Answer:
+        """What the result says."""
+        return _answer(result)
 
 
 class Context(dict[str, Any]):
@@ -95,6 +104,23 @@ class Context(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def performed(action: Performs, parameters: dict[str, Any], call: Call) -> Answer:
+    """Perform an action to its end. Raises whatever the plugin raises.
+
+    asyncio is loaded for those alone that wait: it takes longer to load than all the rest.
+    """
+    result = action.start(parameters, call)
+    if isinstance(result, Awaitable):
+        import asyncio
+
+        result = asyncio.run(_awaited(result))
+    return action.answer(result)
+
+
+async def _awaited(waiting: Awaitable[object]) -> object:
+    return await waiting
 
 
 def actions(module: ModuleType) -> dict[str, Performs]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from orchestrator_svc.plugins.inside import Answer, Call, action
-from orchestrator_svc.plugins.inside.actions import actions
+from orchestrator_svc.plugins.inside.actions import actions, performed
 from orchestrator_svc.plugins.inside.shape import bound, of_type, parameters
 
 pytestmark = pytest.mark.requirement("TOOL-6")
@@ -91,7 +91,7 @@ def of_class(**parts: Any) -> Any:
     ],
 )
 @pytest.mark.parametrize("kind", ["attribute", "method", "property"])
-async def test_the_class_form_is_read_in_every_way_it_is_written(told: dict[str, Any], kind: str) -> None:
+def test_the_class_form_is_read_in_every_way_it_is_written(told: dict[str, Any], kind: str) -> None:
     def perform(self: Any, name: str, context: Any, parameters: Any) -> dict[str, Any]:
         return {"result": [name, context.get("a"), parameters], "context_updates": {"b": 1}}
 
@@ -115,12 +115,12 @@ async def test_the_class_form_is_read_in_every_way_it_is_written(told: dict[str,
         "required": ["city"],
     }
     call = Call(context={"a": 2}, now=0.0, language="", time_zone="", progress=CALL.progress)
-    answer = await found["plan"].run({"city": "Rome"}, call)
+    answer = performed(found["plan"], {"city": "Rome"}, call)
     assert (answer.result, answer.context_updates) == (["plan", 2, {"city": "Rome"}], {"b": 1})
 
 
 @pytest.mark.requirement("AGT-8")
-async def test_execute_may_wait_and_answer_an_object() -> None:
+def test_execute_may_wait_and_answer_an_object() -> None:
     class Told:
         result = "done"
         context_updates = None
@@ -131,7 +131,7 @@ async def test_execute_may_wait_and_answer_an_object() -> None:
         return Told()
 
     found = actions(module(Agent=of_class(capabilities=("go",), execute=execute)))
-    answer = await found["go"].run({}, CALL)
+    answer = performed(found["go"], {}, CALL)
     assert answer == Answer(result="done", next_actions=("next",))
 
 
