@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine, generation, pages, rows, unary, world
+from benchmarks import additions, engine, generation, pages, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -29,6 +29,7 @@ def main() -> None:
     if not asked.only_model:
         found += asyncio.run(pages.history_pages())
         found += asyncio.run(_through_providers(asked.messages))
+        found += [asyncio.run(additions.plugin_call()), asyncio.run(additions.server_call())]
     if asked.model:
         found += engine.rows_of(asked.model)
     _show(found)

@@ -28,7 +28,16 @@ _SECRET_TEXT = re.compile(
 )
 _HIDDEN = "[redacted]"
 _PLAIN = re.compile(r"[^\s\"=]+")
-_QUIET = ("aiosqlite", "asyncio", "grpc", "httpx", "httpcore")  # at DEBUG these print arguments and headers
+_QUIET = (
+    "aiosqlite",
+    "asyncio",
+    "grpc",
+    "httpx",
+    "httpcore",
+    "httpx2",
+    "httpcore2",
+    "mcp",
+)  # at DEBUG these print arguments and headers
 
 
 def redact(fields: Mapping[str, object]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, backup, library, secret, users
+from mesh import account, added, backup, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -130,6 +130,14 @@ def _reference(settings: MeshSettings, _: argparse.Namespace, console: Console) 
     return reference(places_of(settings), console)
 
 
+def _plugins(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
+    return added.plugins(settings, places_of(settings), console)
+
+
+def _mcp(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return added.mcp(settings, places_of(settings), told, console)
+
+
 async def _perform(work: Awaitable[int]) -> int:
     return await work
 
@@ -152,6 +160,8 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": _doctor,
     "models": _models,
     "tools": _tools,
+    "plugins": _plugins,
+    "mcp": _mcp,
     "reference": _reference,
     "token": _token,
     "user": _user,
@@ -180,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     commands.add_parser("tools", help="list what the assistant can do, and what is turned on")
+    added.add_commands(commands)
     commands.add_parser("reference", help="get the offline reference: an encyclopedia and a gazetteer")
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")

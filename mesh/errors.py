@@ -16,6 +16,7 @@ MeshError
 ├── CallFailed           a call to the mesh failed
 ├── SignInNeeded         this terminal has no sign-in
 ├── UserUnknown          no account has this id or address
+├── ServerUnusable       a server of tools cannot be added, reached or approved
 ├── SecretUnfit          a secret has no usable name or value, or there is none of that name
 └── ValueUnusable        a word on the command line cannot be used
 """
@@ -112,3 +113,7 @@ class NothingSaid(MeshError):
 
 class ValueUnusable(MeshError):
     """A word on the command line cannot be used."""
+
+
+class ServerUnusable(MeshError):
+    """A server of tools cannot be added, reached or approved, or none has this name."""

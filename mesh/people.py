@@ -25,6 +25,8 @@ class ActionLine:
     effect: str
     agent: str
     description: str
+    origin: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -151,6 +151,8 @@ def action(message: agent_pb2.Action) -> people.ActionLine:
         effect=_words(chat_pb2.EffectClass.Name(message.effect_class), "EFFECT_CLASS_"),
         agent=message.agent,
         description=message.description.partition("\n")[0],
+        origin=_words(agent_pb2.ActionOrigin.Name(message.origin), "ACTION_ORIGIN_"),
+        why=message.state_message,
     )
 
 

@@ -20,10 +20,10 @@ from chassis.tasks import Tasks
 from chassis.tokens import ROOM_TOKEN, Signer, Verifier
 from orchestrator_svc.access import POLICIES
 from orchestrator_svc.catalogue import Catalogue
+from orchestrator_svc.extensions import extended
 from orchestrator_svc.peers import LlmModels
 from orchestrator_svc.servicer import SERVICE, TurnServicer
 from orchestrator_svc.settings import Settings
-from orchestrator_svc.toolbox import toolbox
 from orchestrator_svc.turns import Turns
 from orchestrator_svc.warm_up import warm_up
 
@@ -43,7 +43,7 @@ async def app(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         if catalogue is None:
-            catalogue = await stack.enter_async_context(toolbox(settings))
+            catalogue = await stack.enter_async_context(extended(settings, clock))
         identity = _identity(settings.keys_dir, clock)
         own = certificates.read(settings.tls_dir, ROOM)
         channel = await stack.enter_async_context(

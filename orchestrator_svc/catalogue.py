@@ -21,6 +21,10 @@ class Catalogue:
             self._tools[tool.name] = tool
         self._offers = tuple(_offer(tool) for tool in self)
 
+    def now(self) -> Catalogue:
+        """The actions of a turn that begins now: it keeps them to its end, whatever comes and goes meanwhile."""
+        return self
+
     def __iter__(self) -> Iterator[Tool[Any]]:
         return iter(self._tools.values())
 

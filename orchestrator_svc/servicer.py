@@ -33,7 +33,7 @@ class TurnServicer(rpc.TurnServiceServicer):
 
     async def ListActions(self, request: pb.ListActionsRequest, context: object) -> pb.ListActionsResponse:
         """The actions that turns can use."""
-        return pb.ListActionsResponse(actions=map(frames.action, self._catalogue))
+        return pb.ListActionsResponse(actions=map(frames.action, self._catalogue.now()))
 
     async def CheckModels(self, request: pb.CheckModelsRequest, context: object) -> pb.CheckModelsResponse:
         """Which of some models the catalogue does not have."""

@@ -77,6 +77,21 @@ class Settings(_Settings):
         default=None, description="Folder of the offline reference and gazetteer; empty: none."
     )
 
+    # What the operator adds to the actions.
+    plugins_dir: Path | None = Field(
+        default=None, description="Folder of plugins; `plugins` in the data folder when not set."
+    )
+    unsandboxed: bool = Field(
+        default=False,
+        description="Run plugins and local MCP servers even where there is no sandbox: they can then read and send "
+        "whatever this room can.",
+    )
+
+    @property
+    def plugins(self) -> Path | None:
+        """The folder of plugins, if there is one."""
+        return self.plugins_dir or (self.data_dir / "plugins" if self.data_dir else None)
+
     def key(self, name: Literal["search", "weather"]) -> str:
         """The key called `name`, from its setting or its file. Raises OSError when the file cannot be read."""
         secret: SecretStr = getattr(self, f"{name}_key")

@@ -40,11 +40,12 @@ class Turns:
             await running
 
     async def _perform(self, order: Order, commands: AsyncIterator[Command], outbox: Outbox) -> None:
+        catalogue = self._catalogue.now()
         run = Run(
-            Turn(order, self._catalogue.offers()),
+            Turn(order, catalogue.offers()),
             order,
             models=self._models,
-            catalogue=self._catalogue,
+            catalogue=catalogue,
             clock=self._clock,
             outbox=outbox,
         )

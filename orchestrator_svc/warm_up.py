@@ -39,7 +39,7 @@ async def _once(models: Models, catalogue: Catalogue) -> None:
     default = next((model for model in known if model.default), None)
     if default is None or not default.local:
         return
-    async with models.open(_step(default, catalogue), Order(turn_id="warm-up")) as steps:
+    async with models.open(_step(default, catalogue.now()), Order(turn_id="warm-up")) as steps:
         async for frame in steps:
             match frame:
                 case StepFailed(reason=reason, retryable=True):

@@ -17,7 +17,7 @@ from orchestrator_svc.errors import Reason
 from orchestrator_svc.material import Manner
 from orchestrator_svc.prompt import ToolSpec
 
-A = TypeVar("A", bound=msgspec.Struct)
+A = TypeVar("A")
 
 RESULT_BYTES = 256 * 1024
 _AT = re.compile(r"at `\$\.([^`]+)`")  # how msgspec names the field at fault
@@ -29,6 +29,29 @@ class Effect(Enum):
     NONE = "none"  # it changes nothing and tells nobody
     READS_OUT = "reads_out"  # its arguments leave the mesh
     EFFECT = "effect"  # it changes something outside the conversation
+
+
+class Origin(Enum):
+    """Where an action comes from."""
+
+    BUILT_IN = "built_in"
+    PLUGIN = "plugin"
+    MCP = "mcp"
+
+
+class Lack(Enum):
+    """Why an action cannot be used."""
+
+    NOT_CONFIGURED = "not_configured"
+    CHANGED = "changed"  # the operator has to approve it, or to approve it again
+    FAILED = "failed"
+
+
+_LACKS = {
+    Lack.NOT_CONFIGURED: Reason.ACTION_NOT_CONFIGURED,
+    Lack.CHANGED: Reason.ACTION_FORBIDDEN,
+    Lack.FAILED: Reason.ACTION_FAILED,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +69,16 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next."""
+    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next.
+
+    `context_updates` are JSON values by key; `background_tasks` JSON objects, as text.
+    """
 
     content: str
     sources: tuple[Source, ...] = ()
+    context_updates: Mapping[str, str] = field(default_factory=dict)
     next_actions: tuple[NextAction, ...] = ()
+    background_tasks: tuple[str, ...] = ()
 
 
 class ToolFailure(Exception):
@@ -93,6 +121,8 @@ class Tool(Generic[A]):
 
     it is given arguments that fit `schema`; it answers an Output or raises ToolFailure or Question, nothing else; it
     invents nothing; it ends at once when cancelled and leaves nothing running.
+
+    One that others wrote brings its schema along (`given_schema`); its `arguments` are then a plain dict.
     """
 
     name: str
@@ -105,7 +135,10 @@ class Tool(Generic[A]):
     consents: tuple[str, ...] = ()
     context_keys: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
-    missing: str = ""  # what is not configured and how to turn it on, for a person; empty: ready
+    missing: str = ""  # what it lacks and how to cure it, for a person; empty: ready
+    lack: Lack = Lack.NOT_CONFIGURED
+    origin: Origin = Origin.BUILT_IN
+    given_schema: str = ""
 
     @property
     def ready(self) -> bool:
@@ -113,8 +146,15 @@ class Tool(Generic[A]):
         return not self.missing
 
     @property
+    def state_reason(self) -> Reason | None:
+        """Why it cannot be used, when it cannot."""
+        return _LACKS[self.lack] if self.missing else None
+
+    @property
     def schema(self) -> str:
         """The JSON schema (2020-12) of the arguments, an object schema, byte-stable."""
+        if self.given_schema:
+            return self.given_schema
         return json.dumps(_schema(self.arguments), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -125,7 +165,7 @@ class Tool(Generic[A]):
     async def run(self, arguments: str, setting: Setting) -> Output:
         """Perform the action with arguments that were checked. Raises ToolFailure and Question."""
         if self.missing:
-            raise ToolFailure(self.missing, reason=Reason.ACTION_NOT_CONFIGURED)
+            raise ToolFailure(self.missing, reason=_LACKS[self.lack])
         try:
             decoded = msgspec.json.decode(arguments or "{}", type=self.arguments)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
@@ -181,7 +221,7 @@ def canonical(arguments: str) -> str:
         return arguments
 
 
-def _schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
+def _schema(arguments: type[Any]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
     own = dict(components.pop(arguments.__name__))
     own.pop("title", None)

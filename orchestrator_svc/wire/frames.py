@@ -44,12 +44,11 @@ from orchestrator_svc.effects import (
     TurnStarted,
     WindowEntry,
 )
-from orchestrator_svc.errors import Reason
 from orchestrator_svc.inputs import Failed
 from orchestrator_svc.material import Counters, ModelChoice
 from orchestrator_svc.outbox import Frame, Progress
 from orchestrator_svc.policy import Cause
-from orchestrator_svc.tools.tool import Effect, Tool
+from orchestrator_svc.tools.tool import Effect, Lack, Origin, Tool
 from orchestrator_svc.window import Report
 from orchestrator_svc.wire import vocabulary as voc
 from orchestrator_svc.wire.orders import SOURCES
@@ -58,6 +57,16 @@ _EFFECTS = {
     Effect.NONE: chat.EFFECT_CLASS_NONE,
     Effect.READS_OUT: chat.EFFECT_CLASS_READS_OUT,
     Effect.EFFECT: chat.EFFECT_CLASS_EFFECT,
+}
+_ORIGINS = {
+    Origin.BUILT_IN: agent_pb2.ACTION_ORIGIN_BUILT_IN,
+    Origin.PLUGIN: agent_pb2.ACTION_ORIGIN_PLUGIN,
+    Origin.MCP: agent_pb2.ACTION_ORIGIN_MCP,
+}
+_LACKS = {
+    Lack.NOT_CONFIGURED: agent_pb2.ACTION_STATE_NOT_CONFIGURED,
+    Lack.CHANGED: agent_pb2.ACTION_STATE_CHANGED,
+    Lack.FAILED: agent_pb2.ACTION_STATE_FAILED,
 }
 _ENDINGS = {
     Ending.DONE: chat.TOOL_OUTCOME_DONE,
@@ -252,12 +261,13 @@ def action(tool: Tool[Any]) -> agent_pb2.Action:
         parameters_json_schema=tool.schema,
         effect_class=_EFFECTS[tool.effect],
         agent=tool.agent,
-        origin=agent_pb2.ACTION_ORIGIN_BUILT_IN,
+        origin=_ORIGINS[tool.origin],
         timeout=voc.duration(tool.timeout),
         consents=tool.consents,
         context_keys=tool.context_keys,
-        state=agent_pb2.ACTION_STATE_READY if tool.ready else agent_pb2.ACTION_STATE_NOT_CONFIGURED,
-        state_reason=voc.NO_REASON if tool.ready else voc.reason(Reason.ACTION_NOT_CONFIGURED),
+        state=agent_pb2.ACTION_STATE_READY if tool.ready else _LACKS[tool.lack],
+        state_reason=voc.reason(tool.state_reason) if tool.state_reason else voc.NO_REASON,
+        state_message=tool.missing,
     )
 
 

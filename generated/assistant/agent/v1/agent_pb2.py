@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ssistant/agent/v1/agent.proto\x12\x12\x61ssistant.agent.v1\x1a\x1c\x61ssistant/chat/v1/chat.proto\x1a\x1e\x61ssistant/error/v1/error.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x02\n\x06\x41\x63tion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\x12\x34\n\x0c\x65\x66\x66\x65\x63t_class\x18\x04 \x01(\x0e\x32\x1e.assistant.chat.v1.EffectClass\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x30\n\x06origin\x18\x06 \x01(\x0e\x32 .assistant.agent.v1.ActionOrigin\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63onsents\x18\x08 \x03(\t\x12\x14\n\x0c\x63ontext_keys\x18\t \x03(\t\x12.\n\x05state\x18\n \x01(\x0e\x32\x1f.assistant.agent.v1.ActionState\x12\x35\n\x0cstate_reason\x18\x0b \x01(\x0e\x32\x1f.assistant.error.v1.ErrorReason\"V\n\x17ListCapabilitiesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"`\n\x18ListCapabilitiesResponse\x12+\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x1a.assistant.agent.v1.Action\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x01\n\x14\x45xecuteActionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06\x61\x63tion\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12!\n\x0e\x61rguments_json\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x0e\n\x06\x66ollow\x18\x05 \x01(\x08\x12\x10\n\x08\x61pproved\x18\x06 \x01(\x08\"\xe6\x01\n\x15\x45xecuteActionResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.assistant.chat.v1.ChatEventH\x00\x12/\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1b.assistant.chat.v1.SnapshotH\x00\x12\x31\n\theartbeat\x18\x03 \x01(\x0b\x32\x1c.assistant.chat.v1.HeartbeatH\x00\x12\x31\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1f.assistant.chat.v1.StreamClosedH\x00\x42\x07\n\x05\x66rame\"\xd0\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07turn_id\x18\x05 \x01(\t\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.assistant.agent.v1.JobState\x12,\n\x08run_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12/\n\x06reason\x18\t \x01(\x0e\x32\x1f.assistant.error.v1.ErrorReason\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x0fListJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x11\n\topen_only\x18\x03 \x01(\x08\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.assistant.agent.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x10\x43\x61ncelJobRequest\x12\x19\n\x06job_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"9\n\x11\x43\x61ncelJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.assistant.agent.v1.Job*\x91\x01\n\x0c\x41\x63tionOrigin\x12\x1d\n\x19\x41\x43TION_ORIGIN_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41\x43TION_ORIGIN_BUILT_IN\x10\x01\x12\x18\n\x14\x41\x43TION_ORIGIN_PLUGIN\x10\x02\x12\x15\n\x11\x41\x43TION_ORIGIN_MCP\x10\x03\x12\x15\n\x11\x41\x43TION_ORIGIN_A2A\x10\x04*\x97\x01\n\x0b\x41\x63tionState\x12\x1c\n\x18\x41\x43TION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TION_STATE_READY\x10\x01\x12\x1f\n\x1b\x41\x43TION_STATE_NOT_CONFIGURED\x10\x02\x12\x18\n\x14\x41\x43TION_STATE_CHANGED\x10\x03\x12\x17\n\x13\x41\x43TION_STATE_FAILED\x10\x04*\xb0\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_SCHEDULED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x16\n\x12JOB_STATE_IN_DOUBT\x10\x06\x32\x9f\x04\n\x0c\x41gentService\x12\x87\x01\n\x10ListCapabilities\x12+.assistant.agent.v1.ListCapabilitiesRequest\x1a,.assistant.agent.v1.ListCapabilitiesResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/capabilities\x12\x9c\x01\n\rExecuteAction\x12(.assistant.agent.v1.ExecuteActionRequest\x1a).assistant.agent.v1.ExecuteActionResponse\"4\x82\xd3\xe4\x93\x02.\")/v1/sessions/{session_id}/actions:execute:\x01*0\x01\x12g\n\x08ListJobs\x12#.assistant.agent.v1.ListJobsRequest\x1a$.assistant.agent.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12}\n\tCancelJob\x12$.assistant.agent.v1.CancelJobRequest\x1a%.assistant.agent.v1.CancelJobResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/jobs/{job_id}:cancel:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ssistant/agent/v1/agent.proto\x12\x12\x61ssistant.agent.v1\x1a\x1c\x61ssistant/chat/v1/chat.proto\x1a\x1e\x61ssistant/error/v1/error.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x03\n\x06\x41\x63tion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\x12\x34\n\x0c\x65\x66\x66\x65\x63t_class\x18\x04 \x01(\x0e\x32\x1e.assistant.chat.v1.EffectClass\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x30\n\x06origin\x18\x06 \x01(\x0e\x32 .assistant.agent.v1.ActionOrigin\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63onsents\x18\x08 \x03(\t\x12\x14\n\x0c\x63ontext_keys\x18\t \x03(\t\x12.\n\x05state\x18\n \x01(\x0e\x32\x1f.assistant.agent.v1.ActionState\x12\x35\n\x0cstate_reason\x18\x0b \x01(\x0e\x32\x1f.assistant.error.v1.ErrorReason\x12\x15\n\rstate_message\x18\x0c \x01(\t\"V\n\x17ListCapabilitiesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"`\n\x18ListCapabilitiesResponse\x12+\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x1a.assistant.agent.v1.Action\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x01\n\x14\x45xecuteActionRequest\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06\x61\x63tion\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12!\n\x0e\x61rguments_json\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x0e\n\x06\x66ollow\x18\x05 \x01(\x08\x12\x10\n\x08\x61pproved\x18\x06 \x01(\x08\"\xe6\x01\n\x15\x45xecuteActionResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.assistant.chat.v1.ChatEventH\x00\x12/\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1b.assistant.chat.v1.SnapshotH\x00\x12\x31\n\theartbeat\x18\x03 \x01(\x0b\x32\x1c.assistant.chat.v1.HeartbeatH\x00\x12\x31\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1f.assistant.chat.v1.StreamClosedH\x00\x42\x07\n\x05\x66rame\"\xd0\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07turn_id\x18\x05 \x01(\t\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.assistant.agent.v1.JobState\x12,\n\x08run_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12/\n\x06reason\x18\t \x01(\x0e\x32\x1f.assistant.error.v1.ErrorReason\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x0fListJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x11\n\topen_only\x18\x03 \x01(\x08\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.assistant.agent.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x10\x43\x61ncelJobRequest\x12\x19\n\x06job_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"9\n\x11\x43\x61ncelJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.assistant.agent.v1.Job*\x91\x01\n\x0c\x41\x63tionOrigin\x12\x1d\n\x19\x41\x43TION_ORIGIN_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41\x43TION_ORIGIN_BUILT_IN\x10\x01\x12\x18\n\x14\x41\x43TION_ORIGIN_PLUGIN\x10\x02\x12\x15\n\x11\x41\x43TION_ORIGIN_MCP\x10\x03\x12\x15\n\x11\x41\x43TION_ORIGIN_A2A\x10\x04*\x97\x01\n\x0b\x41\x63tionState\x12\x1c\n\x18\x41\x43TION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TION_STATE_READY\x10\x01\x12\x1f\n\x1b\x41\x43TION_STATE_NOT_CONFIGURED\x10\x02\x12\x18\n\x14\x41\x43TION_STATE_CHANGED\x10\x03\x12\x17\n\x13\x41\x43TION_STATE_FAILED\x10\x04*\xb0\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_SCHEDULED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x16\n\x12JOB_STATE_IN_DOUBT\x10\x06\x32\x9f\x04\n\x0c\x41gentService\x12\x87\x01\n\x10ListCapabilities\x12+.assistant.agent.v1.ListCapabilitiesRequest\x1a,.assistant.agent.v1.ListCapabilitiesResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/capabilities\x12\x9c\x01\n\rExecuteAction\x12(.assistant.agent.v1.ExecuteActionRequest\x1a).assistant.agent.v1.ExecuteActionResponse\"4\x82\xd3\xe4\x93\x02.\")/v1/sessions/{session_id}/actions:execute:\x01*0\x01\x12g\n\x08ListJobs\x12#.assistant.agent.v1.ListJobsRequest\x1a$.assistant.agent.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12}\n\tCancelJob\x12$.assistant.agent.v1.CancelJobRequest\x1a%.assistant.agent.v1.CancelJobResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/jobs/{job_id}:cancel:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,32 +63,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/jobs'
   _globals['_AGENTSERVICE'].methods_by_name['CancelJob']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['CancelJob']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/jobs/{job_id}:cancel:\001*'
-  _globals['_ACTIONORIGIN']._serialized_start=1855
-  _globals['_ACTIONORIGIN']._serialized_end=2000
-  _globals['_ACTIONSTATE']._serialized_start=2003
-  _globals['_ACTIONSTATE']._serialized_end=2154
-  _globals['_JOBSTATE']._serialized_start=2157
-  _globals['_JOBSTATE']._serialized_end=2333
+  _globals['_ACTIONORIGIN']._serialized_start=1878
+  _globals['_ACTIONORIGIN']._serialized_end=2023
+  _globals['_ACTIONSTATE']._serialized_start=2026
+  _globals['_ACTIONSTATE']._serialized_end=2177
+  _globals['_JOBSTATE']._serialized_start=2180
+  _globals['_JOBSTATE']._serialized_end=2356
   _globals['_ACTION']._serialized_start=241
-  _globals['_ACTION']._serialized_end=622
-  _globals['_LISTCAPABILITIESREQUEST']._serialized_start=624
-  _globals['_LISTCAPABILITIESREQUEST']._serialized_end=710
-  _globals['_LISTCAPABILITIESRESPONSE']._serialized_start=712
-  _globals['_LISTCAPABILITIESRESPONSE']._serialized_end=808
-  _globals['_EXECUTEACTIONREQUEST']._serialized_start=811
-  _globals['_EXECUTEACTIONREQUEST']._serialized_end=991
-  _globals['_EXECUTEACTIONRESPONSE']._serialized_start=994
-  _globals['_EXECUTEACTIONRESPONSE']._serialized_end=1224
-  _globals['_JOB']._serialized_start=1227
-  _globals['_JOB']._serialized_end=1563
-  _globals['_LISTJOBSREQUEST']._serialized_start=1565
-  _globals['_LISTJOBSREQUEST']._serialized_end=1662
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1664
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1746
-  _globals['_CANCELJOBREQUEST']._serialized_start=1748
-  _globals['_CANCELJOBREQUEST']._serialized_end=1793
-  _globals['_CANCELJOBRESPONSE']._serialized_start=1795
-  _globals['_CANCELJOBRESPONSE']._serialized_end=1852
-  _globals['_AGENTSERVICE']._serialized_start=2336
-  _globals['_AGENTSERVICE']._serialized_end=2879
+  _globals['_ACTION']._serialized_end=645
+  _globals['_LISTCAPABILITIESREQUEST']._serialized_start=647
+  _globals['_LISTCAPABILITIESREQUEST']._serialized_end=733
+  _globals['_LISTCAPABILITIESRESPONSE']._serialized_start=735
+  _globals['_LISTCAPABILITIESRESPONSE']._serialized_end=831
+  _globals['_EXECUTEACTIONREQUEST']._serialized_start=834
+  _globals['_EXECUTEACTIONREQUEST']._serialized_end=1014
+  _globals['_EXECUTEACTIONRESPONSE']._serialized_start=1017
+  _globals['_EXECUTEACTIONRESPONSE']._serialized_end=1247
+  _globals['_JOB']._serialized_start=1250
+  _globals['_JOB']._serialized_end=1586
+  _globals['_LISTJOBSREQUEST']._serialized_start=1588
+  _globals['_LISTJOBSREQUEST']._serialized_end=1685
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1687
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1769
+  _globals['_CANCELJOBREQUEST']._serialized_start=1771
+  _globals['_CANCELJOBREQUEST']._serialized_end=1816
+  _globals['_CANCELJOBRESPONSE']._serialized_start=1818
+  _globals['_CANCELJOBRESPONSE']._serialized_end=1875
+  _globals['_AGENTSERVICE']._serialized_start=2359
+  _globals['_AGENTSERVICE']._serialized_end=2902
 # @@protoc_insertion_point(module_scope)

@@ -141,9 +141,10 @@ class Action(message.Message):
     CONTEXT_KEYS_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     STATE_REASON_FIELD_NUMBER: builtins.int
+    STATE_MESSAGE_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Its name, unique in the mesh: `[a-z][a-z0-9_]{0,63}`, with a prefix and a dot for those of plugins
-    and servers ("mcp.notes.search").
+    """Its name, unique in the mesh: `[a-z][a-z0-9_]{0,63}`; those of servers are `[A-Za-z0-9_-]{1,64}`
+    and begin with the server's name and two underscores ("notes__search").
     """
     description: builtins.str
     """What it does and when to use it, as a model reads it."""
@@ -159,6 +160,8 @@ class Action(message.Message):
     """Whether it can be used now."""
     state_reason: error_pb2.ErrorReason.ValueType
     """Why it cannot be used, when it cannot."""
+    state_message: builtins.str
+    """The same for a person, and how to cure it; empty when it can be used."""
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
         """How long it may run."""
@@ -185,10 +188,11 @@ class Action(message.Message):
         context_keys: abc.Iterable[builtins.str] | None = ...,
         state: ActionState.ValueType = ...,
         state_reason: error_pb2.ErrorReason.ValueType = ...,
+        state_message: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent", b"agent", "consents", b"consents", "context_keys", b"context_keys", "description", b"description", "effect_class", b"effect_class", "name", b"name", "origin", b"origin", "parameters_json_schema", b"parameters_json_schema", "state", b"state", "state_reason", b"state_reason", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent", b"agent", "consents", b"consents", "context_keys", b"context_keys", "description", b"description", "effect_class", b"effect_class", "name", b"name", "origin", b"origin", "parameters_json_schema", b"parameters_json_schema", "state", b"state", "state_message", b"state_message", "state_reason", b"state_reason", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Plugins: Python files of the operator, each run in a cell of its own."""
