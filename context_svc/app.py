@@ -43,6 +43,7 @@ from context_svc.jobs import Jobs, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
 from context_svc.ledger import Ledger, Purses
+from context_svc.mcp_door.opening import opened
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
 from context_svc.meta import Mesh, open_mesh
@@ -427,6 +428,7 @@ async def _public(
     foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
 ) -> AsyncIterator[Server]:
     async def drain() -> None:
+        close_mcp()
         if talk.drain is not None:
             await talk.drain()
         foundation.feed.drain()  # last: without the feed the other rooms trust no token
@@ -438,17 +440,20 @@ async def _public(
         clock=foundation.clock,
         in_band=talk.in_band,
     )
-    async with serving(
-        addresses=[foundation.settings.listen],
-        services=services,
-        service_names=access.SERVICES,
-        boundary=boundary,
-        health=foundation.health,
-        descriptors=DESCRIPTORS.read_bytes(),
-        with_reflection=foundation.settings.with_reflection,
-        certificates=foundation.certificates,
-        drain=drain,
-    ) as server:
+    async with (
+        opened(foundation.settings, boundary, services, program_version()) as close_mcp,
+        serving(
+            addresses=[foundation.settings.listen],
+            services=services,
+            service_names=access.SERVICES,
+            boundary=boundary,
+            health=foundation.health,
+            descriptors=DESCRIPTORS.read_bytes(),
+            with_reflection=foundation.settings.with_reflection,
+            certificates=foundation.certificates,
+            drain=drain,
+        ) as server,
+    ):
         yield server
 
 
