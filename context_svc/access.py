@@ -115,8 +115,8 @@ _OPERATOR: dict[str, dict[str, Policy]] = {
         "DeleteUser": _later(_LOCAL),
         "CreateInvite": _LOCAL,
         "GetTurnTrace": _later(_LOCAL),
-        "CreateBackup": _later(_LONG_LOCAL),
-        "RestoreBackup": _later(_LONG_LOCAL),
+        "CreateBackup": _LONG_LOCAL,
+        "RestoreBackup": _LONG_LOCAL,
         "GetStatus": _LOCAL,
     },
 }

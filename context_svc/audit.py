@@ -42,6 +42,8 @@ class Event(Enum):
     ACTION_ANSWERED = "action_answered"
     KEY_CREATED = "key_created"
     KEY_RETIRED = "key_retired"
+    BACKUP_CREATED = "backup_created"
+    BACKUP_RESTORED = "backup_restored"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -277,6 +277,30 @@ class FrameUnexpected(ServiceError):
     message = "This frame does not belong here."
 
 
+class BackupNotFound(ServiceError):
+    """No such backup, or its file is gone."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "BACKUP_NOT_FOUND"
+    message = "No such backup."
+
+
+class BackupTooNew(ServiceError):
+    """The backup was made by a newer version than this one."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "BACKUP_TOO_NEW"
+    message = "This backup was made by a newer version. Update first."
+
+
+class ArchiveInvalid(ServiceError):
+    """A file that is not whole, was changed, or is none of ours."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARCHIVE_INVALID"
+    message = "This file is not whole, or not one of ours."
+
+
 class PeerUnavailable(ServiceError):
     """Another room that this call needs does not answer."""
 

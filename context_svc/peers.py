@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import grpc
 
 from assistant.agent.v1 import agent_pb2
+from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
 from chassis.tasks import Tasks
-from context_svc.errors import PeerUnavailable
+from context_svc import archive
+from context_svc.archive import Manifest
+from context_svc.errors import ArchiveInvalid, PeerUnavailable
 from context_svc.grants import Grants, Work
 from context_svc.runs import Frame, Material
 from context_svc.wire import turn as wire
+from context_svc.wire.times import timestamp
 from context_svc.wire.turn import Budget
 
 CONNECT = 10.0  # seconds: long enough for a room that is being restarted
@@ -125,3 +131,72 @@ class OrchestratorTurn:
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             async with self._writing:
                 await self._stream.write(frame)
+
+
+class MediaVault:
+    """media_svc, whose state is part of a backup."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = media_pb2_grpc.MediaServiceStub(channel)
+
+    @asynccontextmanager
+    async def write(self, backup_id: str) -> AsyncIterator[MediaState]:
+        """Its whole state as of now. Raises PeerUnavailable."""
+        request = media_pb2.WriteBackupRequest(backup_id=backup_id)
+        async with streaming(self._stub.WriteBackup(request)) as stream:
+            frames = aiter(stream)
+            try:
+                async with asyncio.timeout(CONNECT):
+                    first = await anext(frames)
+            except (TimeoutError, StopAsyncIteration) as error:
+                raise PeerUnavailable("media_svc does not answer") from error
+            except grpc.aio.AioRpcError as error:
+                raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+            yield MediaState(first.header.format_version, frames)
+
+    async def read(self, manifest: Manifest, path: Path) -> None:
+        """Put the part of a backup in the place of its state. Raises PeerUnavailable and ArchiveInvalid."""
+        try:
+            await self._stub.ReadBackup(_backup_frames(manifest, path))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+            raise ArchiveInvalid(f"media_svc: {error.code().name}") from error
+
+
+class MediaState:
+    """media_svc's state on its way."""
+
+    def __init__(self, format: int, frames: AsyncIterator[media_pb2.WriteBackupResponse]) -> None:
+        self.format = format
+        self._frames = frames
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Its bytes. Raises PeerUnavailable when they do not come whole."""
+        digest, finished = hashlib.sha256(), media_pb2.BackupFinished()
+        try:
+            async for frame in self._frames:
+                digest.update(frame.chunk)
+                finished = frame.finished
+                if frame.chunk:
+                    yield frame.chunk
+        except grpc.aio.AioRpcError as error:
+            raise PeerUnavailable(f"media_svc: {error.code().name}") from error
+        if finished.sha256 != digest.hexdigest():
+            raise PeerUnavailable("media_svc's part did not come whole")
+
+
+async def _backup_frames(manifest: Manifest, path: Path) -> AsyncIterator[media_pb2.ReadBackupRequest]:
+    part = manifest.parts[archive.MEDIA]
+    yield media_pb2.ReadBackupRequest(
+        header=media_pb2.BackupHeader(
+            backup_id=manifest.id,
+            format_version=manifest.media_format,
+            snapshot_time=timestamp(manifest.snapshot_us),
+        )
+    )
+    pieces = archive.pieces(path, archive.MEDIA)
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield media_pb2.ReadBackupRequest(chunk=piece)
+    finished = media_pb2.BackupFinished(size=part.size, sha256=part.sha256)
+    yield media_pb2.ReadBackupRequest(finished=finished)

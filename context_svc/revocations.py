@@ -126,6 +126,14 @@ class Feed:
             self._ended[each.sign_in] = each
         self._tell_own()
 
+    async def catch_up(self, database: Database) -> None:
+        """Take up what other processes ended; readers hear of it as of an end of our own."""
+        since_us = self._clock.now_us() - round(_FORGET.total_seconds() * 1e6)
+        tokens_us = self._clock.now_us() - _BEHIND_US
+        found = await database.read(lambda: _ended_since(since_us))
+        found += await database.read(lambda: _ended_tokens(tokens_us))
+        self.ended(each for each in found if each.sign_in not in self._ended)
+
     def ended(self, sign_ins: Iterable[EndedSignIn]) -> None:
         """These sign-ins have ended, durably."""
         news = tuple(sign_ins)

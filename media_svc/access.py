@@ -44,7 +44,7 @@ def _context(deadline: timedelta | None, *, after_end: bool = False) -> Policy:
 
 def _backup() -> Policy:
     """Everybody's files at once, for the operator: no grant names that."""
-    return Policy(audience=Audience.ROOM, deadline=None, callers=_CONTEXT, served=False)
+    return Policy(audience=Audience.ROOM, deadline=None, callers=_CONTEXT)
 
 
 POLICIES: Policies = {

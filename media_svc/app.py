@@ -22,6 +22,7 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from chassis.trust import Trust, follow
 from media_svc import peers
 from media_svc.access import POLICIES
+from media_svc.backup import Backup
 from media_svc.blobs import open_blobs
 from media_svc.checking import Checks
 from media_svc.intake import Intake
@@ -85,7 +86,7 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     intake = Intake(database, blobs, checks, clock, limits=limits, quota=settings.quota)
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
     return _Services(
-        media=MediaServicer(intake, shelf),
+        media=MediaServicer(intake, shelf, Backup(database, blobs, clock, work)),
         knowledge=KnowledgeServicer(),
     )
 

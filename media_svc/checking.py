@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.tasks import Tasks
@@ -101,6 +101,7 @@ class Checks:
         await self._database.write(upload.account, lambda: outbox.schedule(media.blob_key, due))
         file.seek(0)
         await self._blobs.put(media.blob_key, file)
+        failpoints.reach("mid_upload_finalise_rename")
         now = self._clock.now_us()
         return await self._database.write(upload.account, lambda: uploads.finish(upload, media, now))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
+from media_svc import erased
 
 _FILES = """
 CREATE TABLE holder (
@@ -61,4 +62,4 @@ CREATE TABLE blob_removal (
 CREATE INDEX blob_removal_due ON blob_removal (due_us);
 """
 
-MIGRATIONS = (Migration(version=1, name="files", sql={"all": _FILES}),)
+MIGRATIONS = (Migration(version=1, name="files", sql={"all": _FILES}), erased.MIGRATION)

@@ -11,6 +11,7 @@ from assistant.media.v1 import media_pb2 as pb
 from assistant.media.v1 import media_pb2_grpc as rpc
 from chassis import call
 from media_svc import wire
+from media_svc.backup import Backup
 from media_svc.intake import Intake
 from media_svc.shelf import Shelf
 
@@ -21,9 +22,10 @@ KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_n
 class MediaServicer(rpc.MediaServiceServicer):
     """Files of the person who calls."""
 
-    def __init__(self, intake: Intake, shelf: Shelf) -> None:
+    def __init__(self, intake: Intake, shelf: Shelf, backup: Backup) -> None:
         self._intake = intake
         self._shelf = shelf
+        self._backup = backup
 
     async def UploadMedia(
         self, request_iterator: AsyncIterator[pb.UploadMediaRequest], context: object
@@ -79,6 +81,19 @@ class MediaServicer(rpc.MediaServiceServicer):
         """A file less."""
         await self._shelf.delete(_account(), request.media_id, allow_missing=request.allow_missing)
         return pb.DeleteMediaResponse()
+
+    async def WriteBackup(
+        self, request: pb.WriteBackupRequest, context: object
+    ) -> AsyncIterator[pb.WriteBackupResponse]:
+        """The whole state, for a backup."""
+        async for part in self._backup.write(request.backup_id):
+            yield wire.backup_frame(part)
+
+    async def ReadBackup(
+        self, request_iterator: AsyncIterator[pb.ReadBackupRequest], context: object
+    ) -> pb.ReadBackupResponse:
+        """Another state in the place of this one."""
+        return wire.restored(await self._backup.read(wire.backup_parts(request_iterator)))
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""

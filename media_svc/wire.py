@@ -10,6 +10,7 @@ from assistant.error.v1 import error_pb2
 from assistant.media.v1 import media_pb2 as pb
 from assistant.message.v1 import message_pb2
 from media_svc import errors
+from media_svc.backup import Counts, Finished, Header
 from media_svc.errors import FrameUnexpected
 from media_svc.kinds import Kind
 from media_svc.library import Media, Page
@@ -138,6 +139,43 @@ def download_chunk(piece: bytes) -> pb.DownloadMediaResponse:
 def download_finished() -> pb.DownloadMediaResponse:
     """A download's last frame."""
     return pb.DownloadMediaResponse(finished=pb.DownloadFinished())
+
+
+def backup_frame(part: Header | bytes | Finished) -> pb.WriteBackupResponse:
+    """A frame of a backup on its way out."""
+    match part:
+        case bytes():
+            return pb.WriteBackupResponse(chunk=part)
+        case Header():
+            header = pb.BackupHeader(
+                backup_id=part.backup_id, format_version=part.format, snapshot_time=_time(part.snapshot_us)
+            )
+            return pb.WriteBackupResponse(header=header)
+        case Finished():
+            return pb.WriteBackupResponse(finished=pb.BackupFinished(size=part.size, sha256=part.sha256))
+
+
+async def backup_parts(
+    frames: AsyncIterator[pb.ReadBackupRequest],
+) -> AsyncIterator[Header | bytes | Finished]:
+    """The frames of a backup on its way in."""
+    async for frame in frames:
+        match frame.WhichOneof("frame"):
+            case "header":
+                yield Header(
+                    backup_id=frame.header.backup_id,
+                    format=frame.header.format_version,
+                    snapshot_us=frame.header.snapshot_time.ToMicroseconds(),
+                )
+            case "finished":
+                yield Finished(size=frame.finished.size, sha256=frame.finished.sha256)
+            case _:
+                yield frame.chunk
+
+
+def restored(counts: Counts) -> pb.ReadBackupResponse:
+    """What there is after a restore."""
+    return pb.ReadBackupResponse(media_count=counts.media, document_count=counts.documents)
 
 
 def _time(moment_us: int) -> Timestamp:

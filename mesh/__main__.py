@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, library, secret, users
+from mesh import account, backup, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -105,6 +106,14 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.show(places, console))
 
 
+def _backup(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(backup.backup(places_of(settings), told.to and told.to.absolute(), console))
+
+
+def _restore(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(backup.restore(places_of(settings), told.file.absolute(), console))
+
+
 def _tools(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
     return asyncio.run(tools(places_of(settings), console))
 
@@ -140,6 +149,8 @@ COMMANDS: Mapping[str, Command] = {
     "user": _user,
     "account": _account,
     "secret": _secret,
+    "backup": _backup,
+    "restore": _restore,
 }
 
 
@@ -167,6 +178,10 @@ def _parser() -> argparse.ArgumentParser:
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
     _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
     _secrets(commands.add_parser("secret", help="keys of providers, kept encrypted"))
+    keeping = commands.add_parser("backup", help="write the whole mesh into one file, while it serves")
+    keeping.add_argument("--to", metavar="DIR", type=Path, help="folder, outside of the data folder")
+    restoring = commands.add_parser("restore", help="put a backup in the place of the present state")
+    restoring.add_argument("file", metavar="FILE", type=Path, help="what `mesh backup` wrote")
     return parser
 
 

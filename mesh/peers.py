@@ -27,6 +27,7 @@ _PROBE_TIMEOUT = 1.0  # seconds
 _SILENCE = 45.0  # seconds without a frame after which a stream is taken for dead; the server speaks every 15
 _VERSION = "0.1.0"
 _PAGE = 200
+_LONG = 1800.0  # seconds: the server's own bound for a backup
 
 Bearer = Callable[[], Awaitable[str]]
 
@@ -238,6 +239,24 @@ class Operator:
         with _told():
             told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
         return wire.status(told)
+
+    async def log_epoch(self) -> str:
+        """Answer the epoch of the log, which a restore changes. Raises CallFailed."""
+        with _told():
+            told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
+        return str(told.log_epoch)
+
+    async def create_backup(self, request_id: str, folder: str) -> people.Backup:
+        """Make a backup; it is complete on return. Raises CallFailed."""
+        request = operator_pb2.CreateBackupRequest(request_id=request_id, directory=folder)
+        with _told():
+            return wire.backup(await self._stub.CreateBackup(request, timeout=_LONG))
+
+    async def restore_backup(self, request_id: str, path: str) -> people.Restored:
+        """Put a backup in place. Raises CallFailed."""
+        request = operator_pb2.RestoreBackupRequest(request_id=request_id, directory=path)
+        with _told():
+            return wire.restored(await self._stub.RestoreBackup(request, timeout=_LONG))
 
     async def invite(self, request_id: str, email: str) -> people.Invite:
         """Make an invite, for one address only if one is given. Raises CallFailed."""

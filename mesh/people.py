@@ -55,3 +55,21 @@ class Invite:
 
     code: str
     expires: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backup:
+    """A backup, and when it is removed."""
+
+    location: str
+    size: int
+    expires: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """What a restore did; `previous` is where the state before it lies."""
+
+    log_epoch: str
+    previous: str
+    reapplied: int

@@ -107,6 +107,25 @@ def user(message: operator_pb2.UserSummary) -> people.UserLine:
     )
 
 
+def backup(told: operator_pb2.CreateBackupResponse) -> people.Backup:
+    """A backup that was made."""
+    made = told.backup
+    return people.Backup(
+        location=made.location,
+        size=made.size,
+        expires=_moment(made.expire_time),
+    )
+
+
+def restored(told: operator_pb2.RestoreBackupResponse) -> people.Restored:
+    """What a restore did."""
+    return people.Restored(
+        log_epoch=told.log_epoch,
+        previous=told.previous_state.location,
+        reapplied=told.reapplied_erasures,
+    )
+
+
 def invite(message: operator_pb2.CreateInviteResponse) -> people.Invite:
     """Answer an invite."""
     return people.Invite(code=message.invite_code, expires=_moment(message.expire_time))
