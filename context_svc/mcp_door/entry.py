@@ -25,6 +25,7 @@ from context_svc.mcp_door.server import USER, VISIT
 PATH = "/mcp"
 _ANYONE = Policy(audience=Audience.USER, deadline=None, scope=ANY_SCOPE)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_PORT = re.compile(r":\d*$")
 _PASSED = ("authorization", "x-forwarded-for", "user-agent")
 _HTTP = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
@@ -77,10 +78,10 @@ class Entry:
     def _admitted(self, scope: Scope, headers: Headers, request_id: str) -> tuple[Visit, User]:
         if scope["path"] != PATH:
             raise NotServed
-        origin, host = headers.get("origin"), headers.get("host", "").rpartition(":")
+        origin, host = headers.get("origin"), _PORT.sub("", headers.get("host", ""))
         if origin is not None and origin not in self._origins:
             raise CallerNotAllowed("a page of another origin asks")
-        if self._hosts and (host[0] or host[2]) not in self._hosts:
+        if self._hosts and host.lower() not in self._hosts:
             raise CallerNotAllowed("another host was asked for")
         metadata = tuple((key, value) for key in _PASSED for value in headers.getlist(key))
         caller: Any = self._boundary.authenticator.caller(metadata, _ANYONE)

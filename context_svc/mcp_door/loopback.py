@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 from google.rpc.status_pb2 import Status
 
+from chassis.access import ANY_SCOPE
 from chassis.boundary import Boundary
 from chassis.crossing import REQUEST_ID, Handler
 from chassis.errors import Told
@@ -55,8 +56,10 @@ class Loopback:
 
     def allows(self, method: str, scopes: frozenset[str]) -> bool:
         """Whether a caller with these scopes (none: all of them) may make the call."""
-        policy = self._boundary.policies[method]
-        return policy.served and (not scopes or not policy.scope or policy.scope in scopes)
+        policy = self._boundary.policies.get(method)
+        if policy is None or not policy.served:
+            return False
+        return not scopes or policy.scope in scopes or policy.scope == ANY_SCOPE
 
     async def ask(self, visit: Visit, method: str, request: bytes) -> bytes:
         """Make a call with one answer. Raises Refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import ssl
@@ -47,9 +48,29 @@ async def opened(
         desk.server(settings.server_name, version), stateless=True, max_request_body_size=LARGEST_BODY
     )
     entry = Entry(sessions.handle_request, boundary, settings.mcp_origins, settings.mcp_hosts)
-    async with sessions.run(), _listening(_config(entry, settings)):
+    async with _running(sessions), _listening(_config(entry, settings)):
         log.info("serving mcp", address=settings.mcp_listen)
         yield entry.drain
+
+
+@asynccontextmanager
+async def _running(sessions: StreamableHTTPSessionManager) -> AsyncIterator[None]:
+    """Run the SDK's side in a task of its own: what it opens must be closed by the task that opened it."""
+    opened, over = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with sessions.run():
+            opened.set()
+            await over.wait()
+
+    async with Tasks() as tasks:
+        running = tasks.spawn("mcp sessions", run())
+        await opened.wait()
+        try:
+            yield
+        finally:
+            over.set()
+            await running
 
 
 class _Listener(uvicorn.Server):

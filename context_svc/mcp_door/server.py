@@ -16,7 +16,7 @@ from chassis.boundary import Boundary
 from chassis.call import User
 from chassis.crossing import Record
 from chassis.errors import NotServed, ServiceError
-from context_svc.mcp_door import answers
+from context_svc.mcp_door import answers, tasks
 from context_svc.mcp_door.loopback import Loopback, Refused, Visit
 from context_svc.mcp_door.turns import TurnDesk
 from context_svc.wire import mcp_calls as wire
@@ -26,9 +26,6 @@ T = TypeVar("T")
 Context: TypeAlias = ServerRequestContext[Any, Any]
 VISIT, USER = "mesh.visit", "mesh.user"
 """Where the door leaves who asks, in the request's ASGI scope."""
-TASKS = "io.modelcontextprotocol/tasks"
-_TASK_AFTER = 2.0  # seconds that a client that knows tasks waits for a quick turn
-_POLL_MS = 2000
 _PAGE = 50
 _INSTRUCTIONS = (
     "A private assistant. send_message talks to it in a session (create_session, list_sessions); action_… tools run"
@@ -57,6 +54,10 @@ class Desk:
             on_list_resource_templates=self.list_templates,
             on_read_resource=self.read_resource,
         )
+        server.extensions = {tasks.EXTENSION: {}}
+        server.add_request_handler("tasks/get", tasks.TaskParams, self.get_task)
+        server.add_request_handler("tasks/update", tasks.TaskParams, self.update_task)
+        server.add_request_handler("tasks/cancel", tasks.TaskParams, self.cancel_task)
         return server
 
     async def list_tools(
@@ -88,18 +89,23 @@ class Desk:
         if action is None and tool is None:
             raise MCPError(code=types.INVALID_PARAMS, message="No such tool.", data={"reason": "NOT_SERVED"})
 
-        async def run(visit: Visit) -> types.CallToolResult:
+        as_task = _knows_tasks(context)
+
+        async def begin(visit: Visit, kind: str, request: bytes, wait: float) -> Any:
+            patience = min(wait, tasks.QUICK) if as_task else wait
+            view = await self._turns.begin(visit, kind, request, wait=patience)
+            return _turn(view) if view.over or not as_task else tasks.created(view)
+
+        async def run(visit: Visit) -> Any:
             if tool is None:
                 request = wire.execution(action or "", arguments, ids.uuid)
-                return _turn(await self._turns.begin(visit, "execute", request, wait=wire.LONGEST_WAIT))
+                return await begin(visit, "execute", request, wire.LONGEST_WAIT)
             wire.check(arguments, tool.schema)
             wait = float(arguments.get("wait_seconds", wire.LONGEST_WAIT))
             if tool.name == "send_message":
-                said = wire.said(arguments, ids.uuid)
-                return _turn(await self._turns.begin(visit, "send", said, wait=wait))
+                return await begin(visit, "send", wire.said(arguments, ids.uuid), wait)
             if tool.name == "get_turn":
-                turn = Handle.read(arguments["turn"])
-                return _turn(await self._turns.look(visit, turn, wait=wait))
+                return _turn(await self._turns.look(visit, Handle.read(arguments["turn"]), wait=wait))
             request = wire.request(tool.name, arguments, ids.uuid)
             return answers.tool_done(
                 wire.answer(tool.name, await self._loopback.ask(visit, tool.method, request))
@@ -107,6 +113,42 @@ class Desk:
 
         name = f"tools/call {params.name}" if tool else "tools/call action"
         return await self._served(context, name, run, failed=answers.tool_failed)
+
+    async def get_task(self, context: Context, params: tasks.TaskParams) -> dict[str, Any]:
+        """Where a task stands."""
+
+        async def run(visit: Visit) -> dict[str, Any]:
+            return tasks.state(await self._turns.look(visit, Handle.read(params.task_id), wait=0))
+
+        return await self._of_tasks(context, "tasks/get", run)
+
+    async def update_task(self, context: Context, params: tasks.TaskParams) -> dict[str, Any]:
+        """Acknowledge input for a task. None of ours asks its client: a person answers in their own app."""
+
+        async def run(visit: Visit) -> dict[str, Any]:
+            await self._turns.look(visit, Handle.read(params.task_id), wait=0)
+            return {"resultType": "complete"}
+
+        return await self._of_tasks(context, "tasks/update", run)
+
+    async def cancel_task(self, context: Context, params: tasks.TaskParams) -> dict[str, Any]:
+        """Stop a task's turn; one that is over stays as it is."""
+
+        async def run(visit: Visit) -> dict[str, Any]:
+            view = await self._turns.look(visit, Handle.read(params.task_id), wait=0)
+            if not view.over:
+                request = wire.request("cancel_turn", {"turn": params.task_id}, ids.uuid)
+                await self._loopback.ask(visit, wire.CANCEL, request)
+            return {"resultType": "complete"}
+
+        return await self._of_tasks(context, "tasks/cancel", run)
+
+    async def _of_tasks(
+        self, context: Context, name: str, run: Callable[[Visit], Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        if not _knows_tasks(context):
+            raise tasks.required()
+        return await self._served(context, name, run)
 
     async def list_resources(
         self, context: Context, params: types.PaginatedRequestParams | None
@@ -206,6 +248,10 @@ _TEMPLATES = (
     ("mesh://sessions/{session_id}/context/{key}", "session-context-item", "One item of it"),
     ("mesh://context/{key}", "context-item", "One item of the person's context"),
 )
+
+
+def _knows_tasks(context: Context) -> bool:
+    return tasks.known_to(context.protocol_version, context.session.client_capabilities)
 
 
 def _user(context: Context) -> User:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+from context_svc.errors import TurnNotFound
 from context_svc.mcp_door.loopback import Loopback, Visit
 from context_svc.wire import mcp_calls as wire
 from context_svc.wire.mcp_turn import Handle, TurnView, take_frame
@@ -27,7 +28,7 @@ class TurnDesk:
         return view
 
     async def look(self, visit: Visit, turn: Handle, *, wait: float) -> TurnView:
-        """Say where a turn stands, after waiting for its end so long. Raises Refused."""
+        """Say where a turn stands, after waiting for its end so long. Raises Refused and TurnNotFound."""
         view = TurnView(handle=turn)
         after, at_end = turn.sequence - 1, False
         while not (view.over or at_end):
@@ -39,6 +40,8 @@ class TurnDesk:
             for event in page.events:
                 view.take(event)
             after, at_end = page.next.sequence, page.at_end
+        if not view.found:
+            raise TurnNotFound
         if wait > 0 and not view.settled:
             await self._follow(view, visit, "follow", wire.FOLLOW, wire.following(turn, after), wait)
         return view

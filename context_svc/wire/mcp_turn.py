@@ -55,6 +55,7 @@ class TurnView:
     message: str = ""
     retryable: bool = False
     closed: str = ""
+    found: bool = False
     through: int = 0
     began_us: int = 0
     at_us: int = 0
@@ -87,6 +88,7 @@ class TurnView:
             self.began_us = event.create_time.ToMicroseconds()
         if self.handle is None or event.turn_id != self.handle.turn_id:
             return
+        self.found = True
         self.at_us = event.create_time.ToMicroseconds()
         self.began_us = self.began_us or self.at_us
         self._take(event)
@@ -122,18 +124,18 @@ class TurnView:
         self.through = max(self.through, snapshot.through.sequence)
         assert self.handle is not None
         said = [each for each in snapshot.messages if each.turn_id == self.handle.turn_id]
-        open_turns = {turn.turn_id for turn in snapshot.open_turns}
+        for each in said:
+            self.at_us = each.create_time.ToMicroseconds()
+            self.began_us = self.began_us or self.at_us
         answers = [each for each in said if each.role == message_pb2.ROLE_ASSISTANT]
-        if self.handle.turn_id in open_turns:
-            return
-        if answers:
+        if self.handle.turn_id in {turn.turn_id for turn in snapshot.open_turns}:
+            self.found = True
+        elif answers:
             self._end("finished", answers[-1])
-            return
-        self._end("cancelled", message_pb2.Message())
-        self.message = "What the turn left is no longer there."
 
     def _end(self, state: str, said: message_pb2.Message) -> None:
         self.state = state
+        self.found = True
         self.answer = text_of(said.parts)
         self.approvals.clear()
         self.questions.clear()
@@ -160,6 +162,12 @@ class TurnView:
         if self.state == "running":
             told["how"] = "It goes on without you. Ask for the turn again (get_turn)."
         return told
+
+    def waits_for(self) -> str:
+        """What a person is asked, in a line."""
+        asked = [f"approval of {each['action']}" for each in self.approvals.values()]
+        asked += ["an answer" for _ in self.questions]
+        return f"Waits for {', '.join(asked) or 'a person'}, given in the person's app."
 
     def words(self) -> str:
         """As text for a model."""
