@@ -105,7 +105,8 @@ class Desk:
             if tool.name == "send_message":
                 return await begin(visit, "send", wire.said(arguments, ids.uuid), wait)
             if tool.name == "get_turn":
-                return _turn(await self._turns.look(visit, Handle.read(arguments["turn"]), wait=wait))
+                asked = arguments.get("wait_seconds")
+                return _turn(await self._turns.look(visit, Handle.read(arguments["turn"]), wait=asked))
             request = wire.request(tool.name, arguments, ids.uuid)
             return answers.tool_done(
                 wire.answer(tool.name, await self._loopback.ask(visit, tool.method, request))
@@ -120,7 +121,7 @@ class Desk:
         async def run(visit: Visit) -> dict[str, Any]:
             return tasks.state(await self._turns.look(visit, Handle.read(params.task_id), wait=0))
 
-        return await self._of_tasks(context, "tasks/get", run)
+        return await self._of_tasks(context, params, "tasks/get", run)
 
     async def update_task(self, context: Context, params: tasks.TaskParams) -> dict[str, Any]:
         """Acknowledge input for a task. None of ours asks its client: a person answers in their own app."""
@@ -129,7 +130,7 @@ class Desk:
             await self._turns.look(visit, Handle.read(params.task_id), wait=0)
             return {"resultType": "complete"}
 
-        return await self._of_tasks(context, "tasks/update", run)
+        return await self._of_tasks(context, params, "tasks/update", run)
 
     async def cancel_task(self, context: Context, params: tasks.TaskParams) -> dict[str, Any]:
         """Stop a task's turn; one that is over stays as it is."""
@@ -141,13 +142,19 @@ class Desk:
                 await self._loopback.ask(visit, wire.CANCEL, request)
             return {"resultType": "complete"}
 
-        return await self._of_tasks(context, "tasks/cancel", run)
+        return await self._of_tasks(context, params, "tasks/cancel", run)
 
     async def _of_tasks(
-        self, context: Context, name: str, run: Callable[[Visit], Awaitable[dict[str, Any]]]
+        self,
+        context: Context,
+        params: tasks.TaskParams,
+        name: str,
+        run: Callable[[Visit], Awaitable[dict[str, Any]]],
     ) -> dict[str, Any]:
         if not _knows_tasks(context):
             raise tasks.required()
+        if context.request.headers.get("mcp-name") != params.task_id:  # type: ignore[union-attr]
+            raise tasks.misnamed()
         return await self._served(context, name, run)
 
     async def list_resources(

@@ -18,7 +18,7 @@ from context_svc.wire.mcp_turn import TurnView
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 POLL_MS = 2000
-QUICK = 2.0  # seconds in which a turn may end before it becomes a task
+QUICK = 1.0  # seconds in which a turn may end before it becomes a task
 
 _STATUS = {"running": "working", "waiting": "working", "cancelled": "cancelled"}
 
@@ -42,6 +42,11 @@ def required() -> MCPError:
         message="The client must declare the tasks extension.",
         data={"requiredCapabilities": {"extensions": {EXTENSION: {}}}},
     )
+
+
+def misnamed() -> MCPError:
+    """The failure of a request whose header names another task than its body."""
+    return MCPError(code=types.HEADER_MISMATCH, message="Mcp-Name does not name the task of the request.")
 
 
 def created(view: TurnView) -> dict[str, Any]:

@@ -274,7 +274,7 @@ def execution(action: str, arguments: Arguments, new_id: NewId) -> bytes:
         session_id=session,
         request_id=new_id(),
         action=action,
-        arguments_json=json.dumps(own, ensure_ascii=False),
+        arguments_json=json.dumps(own, ensure_ascii=False, separators=(",", ":")),
         follow=True,
     ).SerializeToString()
 
