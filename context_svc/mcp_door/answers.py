@@ -65,10 +65,10 @@ def tool_done(
     )
 
 
-def refusal(found: Failure) -> MCPError:
+def refusal(found: Failure, about: Mapping[str, str]) -> MCPError:
     """A failure of the protocol: what was asked for does not exist, or cannot be asked."""
     code = types.INVALID_PARAMS if found.code.name in _INVALID else types.INTERNAL_ERROR
-    return MCPError(code=code, message=found.message, data=told(found))
+    return MCPError(code=code, message=found.message, data={**told(found), **about})
 
 
 def text(content: Mapping[str, Any]) -> str:

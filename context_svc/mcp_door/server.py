@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -207,7 +207,7 @@ class Desk:
                 contents=[types.TextResourceContents(uri=uri, mime_type="application/json", text=text)]
             )
 
-        return await self._served(context, "resources/read", run)
+        return await self._served(context, "resources/read", run, about={"uri": uri})
 
     async def _actions(
         self, visit: Visit, cursor: str, scopes: frozenset[str]
@@ -231,6 +231,7 @@ class Desk:
         run: Callable[[Visit], Awaitable[T]],
         *,
         failed: Callable[[Any], T] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> T:
         """Serve one request inside the boundary, and log its line."""
         visit: Visit = context.request.scope[VISIT]  # type: ignore[union-attr]
@@ -244,7 +245,7 @@ class Desk:
             record.code, record.reason = found.code.name, found.reason or ""
             if failed is not None:
                 return failed(found)
-            raise answers.refusal(found)
+            raise answers.refusal(found, about or {})
 
 
 _TEMPLATES = (

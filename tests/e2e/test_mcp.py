@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 
-from tests.e2e.house import House
+from tests.e2e.house import House, house, new_id
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -28,14 +32,91 @@ async def connected(home: House, token: str, mode: str = "2026-07-28") -> AsyncI
         yield client
 
 
+def told(result: Any) -> dict[str, Any]:
+    """The structured content of a tool's result."""
+    content: dict[str, Any] = result.structured_content
+    return content
+
+
 @pytest.mark.parametrize("mode", GENERATIONS)
 @pytest.mark.requirement("MCP-2", "EDGE-1", "CHAT-1")
 async def test_a_client_lists_tools_and_talks_to_the_assistant(home: House, mode: str) -> None:
     async with connected(home, home.token(), mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         made = await client.call_tool("create_session", {"title": "By MCP"})
-        session = made.structured_content["session"]["id"]
+        session = told(made)["session"]["id"]
         said = await client.call_tool("send_message", {"session_id": session, "text": "hello"})
     assert {"send_message", "get_messages", "get_context", "action_calculate"} <= set(tools)
-    assert said.structured_content["state"] == "finished"
-    assert said.content[0].text == said.structured_content["answer"]
+    assert told(said)["state"] == "finished"
+    assert said.content[0].text == told(said)["answer"]
+
+
+@pytest.mark.parametrize("mode", GENERATIONS)
+@pytest.mark.requirement("MCP-2", "EDGE-1")
+async def test_a_client_reads_resources_and_runs_an_action(home: House, mode: str) -> None:
+    async with connected(home, home.token(), mode) as client:
+        session = told(await client.call_tool("create_session", {"title": "Sums"}))["session"]["id"]
+        sum_of = await client.call_tool("action_calculate", {"in_session": session, "expression": "17*23"})
+        read = await client.read_resource(f"mesh://sessions/{session}")
+        with pytest.raises(MCPError) as caught:
+            await client.read_resource(f"mesh://sessions/{new_id()}")
+    assert "391" in sum_of.content[0].text
+    assert json.loads(read.contents[0].text)["session"]["title"] == "Sums"
+    assert caught.value.data["reason"] == "SESSION_NOT_FOUND"
+
+
+@pytest.mark.requirement("MCP-2", "EDGE-1", "ID-10")
+def test_an_api_token_opens_the_door_for_what_it_may_do_until_it_is_revoked(home: House) -> None:
+    with home.http() as http:
+        body = {"requestId": new_id(), "name": "mcp", "scopes": ["TOKEN_SCOPE_READ"]}
+        made = http.post("/v1/apiTokens", json=body).json()
+
+    def ask(token: str, tool: str) -> httpx2.Response:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
+        headers = {"accept": "application/json, text/event-stream"}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        return httpx2.post(f"{home.url}/mcp", json=call, headers=headers, timeout=20)
+
+    assert "sessions" in ask(made["secret"], "list_sessions").text
+    assert "SCOPE_MISSING" in ask(made["secret"], "create_session").text
+    with home.http() as http:
+        assert http.post(f"/v1/apiTokens/{made['apiToken']['id']}:revoke", json={}).status_code == 200
+    for token, reason in (
+        ("", "TOKEN_MISSING"),
+        ("x.y.z", "TOKEN_INVALID"),
+        (made["secret"], "TOKEN_REVOKED"),
+    ):
+        refused = ask(token, "list_sessions")
+        assert refused.status_code == 401
+        assert refused.json()["details"][0]["reason"] == reason
+
+
+@pytest.mark.requirement("MCP-2", "EDGE-1")
+def test_the_edge_and_the_room_limit_what_comes(home: House) -> None:
+    headers = {"authorization": f"Bearer {home.token()}", "content-type": "application/json"}
+    with httpx2.Client(base_url=home.url, headers=headers, timeout=20) as http:
+        large = http.post("/mcp", content=b" " * 1_200_000)
+        page = http.post("/mcp", json={}, headers={"origin": "https://evil.example"})
+        own = http.post("/mcp", json={}, headers={"origin": home.url})
+        other = http.post("/mcp", json={}, headers={"host": "evil.example"})
+        stream = http.get("/mcp", headers={"accept": "text/event-stream"})
+        below = http.post("/mcp/x", json={})
+    assert (large.status_code, large.json()["details"][0]["reason"]) == (413, "MESSAGE_TOO_LARGE")
+    assert [each.status_code for each in (page, other, stream, below)] == [403, 403, 405, 404]
+    assert own.status_code not in (401, 403)
+
+
+@pytest.mark.requirement("MCP-2")
+async def test_a_token_of_one_mesh_is_nothing_in_another(home: House) -> None:
+    with house() as other:
+        assert other.mesh("chat", "--once", "hello").returncode == 0
+        headers = {"authorization": f"Bearer {home.token()}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
+            refused = await http.post(f"{other.url}/mcp", json={})
+        assert (refused.status_code, refused.json()["details"][0]["reason"]) == (401, "TOKEN_INVALID")
+        async with connected(home, home.token()) as here, connected(other, other.token()) as there:
+            session = told(await here.call_tool("create_session", {}))["session"]["id"]
+            missing = await there.call_tool("get_messages", {"session_id": session})
+            assert told(missing)["error"]["reason"] == "SESSION_NOT_FOUND"
+        assert other.stop(signal.SIGTERM) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
 
 import httpx2
 import uvicorn
@@ -23,7 +24,7 @@ def relay(url: str, token: str) -> Iterator[str]:
     """Pass requests on to `url` with the token, as they are; answers the address to ask."""
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(_app(url, token), host="127.0.0.1", port=port, log_config=None, access_log=False)
+        uvicorn.Config(_app(url, token, port), host="127.0.0.1", port=port, log_config=None, access_log=False)
     )
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -34,15 +35,17 @@ def relay(url: str, token: str) -> Iterator[str]:
         thread.join(10)
 
 
-def _app(url: str, token: str) -> Starlette:
+def _app(url: str, token: str, port: int) -> Starlette:
     client = httpx2.AsyncClient(timeout=60)
+    there = urlsplit(url).netloc
 
     async def forward(request: Request) -> StreamingResponse:
         headers = [
-            (key, value) for key, value in request.headers.items() if key not in _OWN | {"accept-encoding"}
+            (key, value.replace(f"127.0.0.1:{port}", there))  # who asks for the relay asks for the mesh
+            for key, value in request.headers.items()
+            if key == "host" or key not in _OWN | {"accept-encoding"}
         ]
-        host = request.headers["host"]
-        given = [("authorization", f"Bearer {token}"), ("host", host), ("accept-encoding", "identity")]
+        given = [("authorization", f"Bearer {token}"), ("accept-encoding", "identity")]
         sent = client.build_request(
             request.method, url, headers=headers + given, content=await request.body()
         )
