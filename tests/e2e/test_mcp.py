@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
@@ -38,6 +39,12 @@ def told(result: Any) -> dict[str, Any]:
     return content
 
 
+def text(result: Any) -> str:
+    """The text of a tool's result, or of a resource."""
+    first = result.content[0] if hasattr(result, "content") else result.contents[0]
+    return str(first.text)
+
+
 @pytest.mark.parametrize("mode", GENERATIONS)
 @pytest.mark.requirement("MCP-2", "EDGE-1", "CHAT-1")
 async def test_a_client_lists_tools_and_talks_to_the_assistant(home: House, mode: str) -> None:
@@ -48,7 +55,7 @@ async def test_a_client_lists_tools_and_talks_to_the_assistant(home: House, mode
         said = await client.call_tool("send_message", {"session_id": session, "text": "hello"})
     assert {"send_message", "get_messages", "get_context", "action_calculate"} <= set(tools)
     assert told(said)["state"] == "finished"
-    assert said.content[0].text == told(said)["answer"]
+    assert text(said) == told(said)["answer"]
 
 
 @pytest.mark.parametrize("mode", GENERATIONS)
@@ -60,8 +67,8 @@ async def test_a_client_reads_resources_and_runs_an_action(home: House, mode: st
         read = await client.read_resource(f"mesh://sessions/{session}")
         with pytest.raises(MCPError) as caught:
             await client.read_resource(f"mesh://sessions/{new_id()}")
-    assert "391" in sum_of.content[0].text
-    assert json.loads(read.contents[0].text)["session"]["title"] == "Sums"
+    assert "391" in text(sum_of)
+    assert json.loads(text(read))["session"]["title"] == "Sums"
     assert caught.value.data["reason"] == "SESSION_NOT_FOUND"
 
 
@@ -120,3 +127,31 @@ async def test_a_token_of_one_mesh_is_nothing_in_another(home: House) -> None:
             missing = await there.call_tool("get_messages", {"session_id": session})
             assert told(missing)["error"]["reason"] == "SESSION_NOT_FOUND"
         assert other.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.requirement("MCP-2", "ID-10")
+async def test_a_call_that_waits_ends_soon_after_its_token_was_revoked(home: House) -> None:
+    with home.http() as http:
+        scopes = ["TOKEN_SCOPE_READ", "TOKEN_SCOPE_CHAT"]
+        made = http.post(
+            "/v1/apiTokens", json={"requestId": new_id(), "name": "mcp", "scopes": scopes}
+        ).json()
+        session = http.post("/v1/sessions", json={"sessionId": new_id()}).json()["session"]["id"]
+        headers = {
+            "authorization": f"Bearer {made['secret']}",
+            "accept": "application/json, text/event-stream",
+        }
+        said = {"session_id": session, "text": "stream 2000 tokens 20 ms apart"}
+        call = {"name": "send_message", "arguments": said}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as client:
+            calling = asyncio.create_task(client.post(f"{home.url}/mcp", json=body))
+            path = f"/v1/sessions/{session}/events"
+            waiting = await asyncio.to_thread(lambda: http.get(path, params={"wait": "10s"}).json())
+            http.post(f"/v1/apiTokens/{made['apiToken']['id']}:revoke", json={}).raise_for_status()
+            async with asyncio.timeout(5):
+                ended = await calling
+        turn = waiting["events"][0]["turnId"]
+        http.post(f"/v1/sessions/{session}/turns/{turn}:cancel", json={"requestId": new_id()})
+    assert ended.status_code == 200
+    assert '"reason":"TOKEN_REVOKED"' in ended.text

@@ -39,3 +39,9 @@ def told(result: Any) -> dict[str, Any]:
     """The structured content of a tool's result."""
     content: dict[str, Any] = result.structured_content
     return content
+
+
+def text(result: Any) -> str:
+    """The text of a tool's result, or of a resource."""
+    first = result.content[0] if hasattr(result, "content") else result.contents[0]
+    return str(first.text)

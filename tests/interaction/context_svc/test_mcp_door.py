@@ -17,7 +17,7 @@ from assistant.identity.v1 import identity_pb2
 from assistant.session.v1 import session_pb2
 from chassis import ids
 from tests.interaction.context_svc.conftest import Person, Room, Start
-from tests.interaction.context_svc.mcp_client import URL, connected, http, told
+from tests.interaction.context_svc.mcp_client import URL, connected, http, text, told
 from tests.interaction.context_svc.test_api_tokens import CHAT, READ, made
 
 ORIGIN = "https://app.example"
@@ -115,7 +115,7 @@ async def test_sessions_and_context_are_tools_and_resources(room: Room, socket: 
         }
 
         async def read(uri: str) -> Any:
-            return json.loads((await client.read_resource(uri)).contents[0].text)
+            return json.loads(text(await client.read_resource(uri)))
 
         assert (await read(f"mesh://sessions/{session}"))["session"]["title"] == "Trip"
         assert await read(f"mesh://sessions/{session}/messages") == {}

@@ -21,7 +21,7 @@ from context_svc.readers import CloseReason
 from context_svc.settings import ContextSettings
 from tests.interaction.context_svc.agent import World, agent_room, approve
 from tests.interaction.context_svc.conversation_room import Room, room
-from tests.interaction.context_svc.mcp_client import connected, told
+from tests.interaction.context_svc.mcp_client import connected, text, told
 from tests.interaction.context_svc.test_waiting import ends_with, one
 
 MODERN = "2026-07-28"
@@ -82,7 +82,7 @@ class OfTask(types.Request[dict[str, Any], str]):
 
 async def ask_task(client: Client, method: str, task_id: str) -> TaskState:
     request = OfTask(method=method, params={"taskId": task_id})
-    return await client.session.send_request(request, TaskState)  # type: ignore[arg-type]
+    return await client.session.send_request(request, TaskState)
 
 
 def order(session: str, **arguments: object) -> dict[str, object]:
@@ -98,7 +98,7 @@ async def test_a_message_is_answered_and_lands_in_the_same_log(
         session = await here.session()
         said = await client.call_tool("send_message", {"session_id": session, "text": "hello"})
         assert told(said)["state"] == "finished"
-        assert said.content[0].text == told(said)["answer"] == "you said: hello"  # type: ignore[union-attr]
+        assert text(said) == told(said)["answer"] == "you said: hello"
         assert (await here.log(session))[0].turn_accepted.message.parts[0].text == "hello"
         again = await client.call_tool("get_turn", {"turn": told(said)["turn"]})
         assert told(again) == told(said)
@@ -133,7 +133,7 @@ async def test_an_action_runs_directly_and_its_faults_are_told(
         session = await here.session()
         time = await client.call_tool("action_current_time", order(session, zone="Europe/Paris"))
         assert not time.is_error
-        assert "Europe/Paris" in time.content[0].text  # type: ignore[union-attr]
+        assert "Europe/Paris" in text(time)
         for name, arguments, reason in (
             ("action_write", order(session, word="x"), "ARGUMENTS_INVALID"),
             ("action_none", order(session), "ACTION_NOT_FOUND"),
@@ -157,7 +157,7 @@ async def test_a_long_call_becomes_a_task_that_outlives_its_client(
             request = types.CallToolRequest(
                 params=types.CallToolRequestParams(
                     name="action_hold",
-                    arguments=order(session),  # type: ignore[arg-type]
+                    arguments=order(session),
                 )
             )
             created = await client.session.send_request(request, TaskCreated)
@@ -181,7 +181,7 @@ async def test_a_long_call_becomes_a_task_that_outlives_its_client(
 
 async def ask_task_quietly(client: Client, method: str, task_id: str) -> None:
     request = OfTask(method=method, params={"taskId": task_id})
-    await client.session.send_request(request, types.EmptyResult)  # type: ignore[arg-type]
+    await client.session.send_request(request, types.EmptyResult)
 
 
 @pytest.mark.requirement("MCP-2")
@@ -215,3 +215,20 @@ async def test_a_call_that_waits_ends_with_the_sign_in_that_made_it(
         world.gate.set()
     assert left.is_error
     assert told(left)["error"]["reason"] == "TOKEN_REVOKED"
+
+
+@pytest.mark.requirement("MCP-2")
+async def test_a_room_that_drains_answers_what_waits_with_where_to_ask_again(
+    database: Database, world: World, socket: Path
+) -> None:
+    world.gate.clear()
+    async with agent_room(database, world, []) as (here, _), door(here, socket), connected(socket) as client:
+        session = await here.session()
+        calling = asyncio.create_task(client.call_tool("action_hold", order(session)))
+        await asyncio.wait_for(world.entered.wait(), 5)
+        here.readers.close_all(CloseReason.DRAINING)
+        left = told(await asyncio.wait_for(calling, 5))
+        world.gate.set()
+        await here.until(session, ends_with("turn_finished"))
+        done = told(await client.call_tool("get_turn", {"turn": left["turn"]}))
+    assert (left["state"], done["state"]) == ("running", "finished")
