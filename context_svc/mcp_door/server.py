@@ -68,6 +68,7 @@ class Desk:
         async def run(visit: Visit) -> types.ListToolsResult:
             scopes = _user(context).scopes
             cursor = (params.cursor if params else None) or ""
+            wire.readable(cursor)
             tools = (
                 []
                 if cursor
@@ -97,6 +98,7 @@ class Desk:
             return _turn(view) if view.over or not as_task else tasks.created(view)
 
         async def run(visit: Visit) -> Any:
+            wire.readable(arguments)
             if tool is None:
                 request = wire.execution(action or "", arguments, ids.uuid)
                 return await begin(visit, "execute", request, wire.LONGEST_WAIT)
@@ -164,6 +166,7 @@ class Desk:
 
         async def run(visit: Visit) -> types.ListResourcesResult:
             cursor = (params.cursor if params else None) or ""
+            wire.readable(cursor)
             page, following = wire.session_page(
                 await self._loopback.ask(visit, wire.SESSIONS, wire.sessions(_PAGE, cursor))
             )

@@ -205,6 +205,14 @@ _ANSWERS: Mapping[str, type[Message]] = {
 }
 
 
+def readable(given: object) -> None:
+    """Raises MalformedMessage for text that is none: half of a surrogate pair."""
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise MalformedMessage(type(error).__name__) from error
+
+
 def check(arguments: Arguments, schema: Json) -> None:
     """Raises InvalidRequest for arguments that do not fit."""
     error = jsonschema.exceptions.best_match(

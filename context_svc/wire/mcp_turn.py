@@ -38,7 +38,7 @@ class Handle:
         """Raises InvalidRequest for what is none."""
         session, _, rest = text.partition(_HANDLE)
         turn, _, sequence = rest.partition(_HANDLE)
-        if not (session and turn and sequence.isascii() and sequence.isdigit() and len(sequence) < 19):
+        if not (text.isascii() and session and turn and sequence.isdigit() and len(sequence) < 19):
             fault = Violation(field="turn", description="must be a turn that was answered", rule="turn.form")
             raise InvalidRequest(violations=[fault])
         return cls(session_id=session, turn_id=turn, sequence=int(sequence))

@@ -137,6 +137,10 @@ async def test_a_faulty_argument_is_told_with_its_field(room: Room, socket: Path
             result = await client.call_tool("list_sessions", arguments)
             assert result.is_error
             assert told(result)["error"]["reason"] in ("INVALID_FIELD", "PAGE_TOKEN_INVALID")
+        half = await client.call_tool("update_context", {"items": {"a": "\ud800"}})
+        assert told(half)["error"]["reason"] == "MALFORMED_MESSAGE"
+        deep = await client.call_tool("update_context", {"items": {"a": json.loads("[" * 200 + "]" * 200)}})
+        assert told(deep)["error"]["reason"] in ("MALFORMED_MESSAGE", "INVALID_FIELD")
         bad = await client.call_tool("get_turn", {"turn": "x"})
         assert told(bad)["error"]["violations"][0]["field"] == "turn"
         with pytest.raises(MCPError):
