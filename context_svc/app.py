@@ -37,9 +37,10 @@ from context_svc.foundation import ROOM, Conversation, Foundation
 from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
-from context_svc.jobs import Jobs, Timer
+from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
+from context_svc.leaving import leaving
 from context_svc.ledger import Ledger, Purses
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
@@ -50,6 +51,7 @@ from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.reindexing import Reindexing
 from context_svc.replicas import follow_others, restarts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
@@ -111,14 +113,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         books.indexing,
         schedule_summary,
     )
-    async with open_channel(
-        settings.orchestrator,
-        identity=foundation.room,
-        callee="orchestrator",
-        max_message=INTERNAL_MESSAGE,
-        certificates=foundation.certificates,
-    ) as channel:
-        orchestrator = OrchestratorPeer(channel, _budget(settings), Grants(foundation.keys, clock))
+    async with (
+        open_channel(
+            settings.orchestrator,
+            identity=foundation.room,
+            callee="orchestrator",
+            max_message=INTERNAL_MESSAGE,
+            certificates=foundation.certificates,
+        ) as channel,
+        AsyncExitStack() as stack,
+    ):
+        grants = Grants(foundation.keys, clock)
+        orchestrator = OrchestratorPeer(channel, _budget(settings), grants)
         runs = Runs(
             database=database,
             claims=claims,
@@ -159,7 +165,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
         )
         background = BackgroundRuns(
-            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+            database=database,
+            clock=clock,
+            orchestrator=orchestrator,
+            codec=codec,
+            ledger=books.ledger,
+            busy=runs.busy,
         )
         summaries = Summaries(
             database=database,
@@ -197,8 +208,24 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         tidying = upkeep(books, database, clock, session_log)
+        foundation.tasks.spawn("index again", Reindexing(database, books.indexing).run())
         await retention.prepare()
         await tidying.prepare()
+        departures = await stack.enter_async_context(
+            leaving(
+                database=database,
+                clock=clock,
+                settings=settings,
+                mesh=foundation.mesh,
+                secret=foundation.secret,
+                room=foundation.room,
+                certificates=foundation.certificates,
+                grants=grants,
+                books=books,
+                turns=session_log,
+                feed=foundation.feed,
+            )
+        )
         expiry = Expiry(
             database=database,
             clock=clock,
@@ -226,7 +253,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
+        kinds: tuple[Kind, ...] = (
+            titles,
+            summaries,
+            retention,
+            tidying,
+            learning,
+            memories,
+            expiry,
+            *departures.kinds,
+        )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
@@ -248,6 +284,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
+                leaving=departures,
                 open_streams=lambda: len(readers) + len(watchers),
                 services=(chat.register, agent.register, dossier.servicer.register),
                 obey=dossier.items.obey,
@@ -364,6 +401,8 @@ async def _identity(
         api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
         devices=DeviceList(database, clock, foundation.pages, feed, talk.obey),
         profiles=Profiles(database, clock, passwords, guard, feed),
+        leaving=talk.leaving,
+        guard=guard,
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
         feed=feed,
@@ -386,7 +425,7 @@ async def _identity(
     public = await stack.enter_async_context(public_door(foundation, gate, talk, services))
     users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
     backups = await stack.enter_async_context(safekeeping(foundation))
-    operator = OperatorServicer(setup_code, board, users, backups)
+    operator = OperatorServicer(setup_code, board, users, talk.leaving.erasures, backups)
     return public, await stack.enter_async_context(operator_door(foundation, gate, operator))
 
 

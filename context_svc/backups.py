@@ -23,7 +23,7 @@ from chassis import dump, ids, telemetry
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit, Value
 from chassis.errors import InvalidRequest, StoreUnavailable, Violation
-from context_svc import archive, audit, erasures
+from context_svc import archive, audit, deletions, erasures
 from context_svc.archive import ArchiveBroken, ArchiveTooNew, Draft, Manifest
 from context_svc.audit import Entry, Event
 from context_svc.erasures import Erasure, ErasureFile
@@ -34,14 +34,29 @@ from context_svc.errors import (
     IdempotencyKeyReused,
     QuotaExceeded,
 )
+from context_svc.reindexing import index_from
 from context_svc.schema import MIGRATIONS
 
 log = telemetry.logger(__name__)
 
 KEPT_US = 7 * 86_400_000_000
 ROUND = 5.0  # seconds between two looks at what was erased, and what has expired
-OWN_TABLES = frozenset({"schema_migration", "owner", "throttle", "audit", "audit_head", "erasure", "backup"})
+OWN_TABLES = frozenset(
+    {
+        "schema_migration",
+        "owner",
+        "throttle",
+        "audit",
+        "audit_head",
+        "erasure",
+        "backup",
+        "deletion",
+        "message_search_gone",
+    }
+)
 """What belongs to this store and not to the state that a backup shows."""
+MADE_AGAIN = frozenset({"message_search"})
+"""What is made from the rest: see `context_svc.reindexing`."""
 
 SCHEMA = max(migration.version for migration in MIGRATIONS)
 _RESTORED = "restored:"
@@ -236,7 +251,9 @@ class Backups:
             async with self._database.frozen(Path(work)) as state:
                 with draft.part(archive.CONTEXT) as part:
                     await state.read(
-                        lambda: dump.dump(state.engine, part.line, without=OWN_TABLES, leave=leave)
+                        lambda: dump.dump(
+                            state.engine, part.line, without=OWN_TABLES | MADE_AGAIN, leave=leave
+                        )
                     )
 
     async def _put_in_place(
@@ -253,10 +270,12 @@ class Backups:
         def unit() -> Unit[int]:
             noted = yield from erasures.since(0)
             yield from dump.load(engine, archive.lines(path), keep=OWN_TABLES)
+            yield from index_from()
             yield from erasures.replace_all([*noted, *beside])
             again = yield from erasures.since(manifest.snapshot_us)
             reapplied = yield from erasures.apply(again)
             yield from erasures.replace_all([*noted, *beside])
+            yield from deletions.resume(now_us)
             yield from _end_sign_ins(now_us)
             yield from _set_meta("log_epoch", epoch)
             told = json.dumps([source, epoch, asdict(previous), reapplied])

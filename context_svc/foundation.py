@@ -14,6 +14,7 @@ from chassis.serve import Drain, Register
 from chassis.tasks import Tasks
 from context_svc import sessions
 from context_svc.consents import Obey
+from context_svc.leaving import Leaving
 from context_svc.meta import Mesh
 from context_svc.paging import PageTokens
 from context_svc.revocations import Feed
@@ -56,6 +57,7 @@ class Conversation:
     journal: sessions.Journal
     turns: sessions.Turns
     open_streams: Callable[[], int]
+    leaving: Leaving
     obey: Obey
     settle: sessions.Settle
     services: Sequence[Register] = ()

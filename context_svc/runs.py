@@ -224,6 +224,7 @@ class Runs:
         self._clock = clock
         self._waiting = waiting
         self._running: dict[str, _Running] = {}
+        self._busy = asyncio.Event()
         self.arrivals = Arrivals()
 
     def __len__(self) -> int:
@@ -244,10 +245,15 @@ class Runs:
         for running in self._running.values():
             running.cut.set()
 
+    async def busy(self) -> None:
+        """Return as soon as a turn runs here."""
+        await self._busy.wait()
+
     async def perform(self, material: Material) -> bool:
         """Run a claimed turn to its end. False: its end could not be stored; `bury` must be tried later."""
         claim = material.claim
         running = self._running[claim.turn_id] = _Running()
+        self._busy.set()
         if claim.cancel_device is not None:
             self.stop(claim.turn_id, claim.cancel_device)
         try:
@@ -262,6 +268,8 @@ class Runs:
             return False
         finally:
             del self._running[claim.turn_id]
+            if not self._running:
+                self._busy.clear()
         return True
 
     async def bury(self, claim: Claim) -> None:

@@ -79,6 +79,12 @@ class ContextSettings(Settings):
     registrations_per_hour: int = Field(
         default=5, ge=1, le=10_000, description="New accounts in an hour from one network."
     )
+    exports_per_hour: int = Field(
+        default=1, ge=1, le=1_000, description="Exports of one account that begin within an hour."
+    )
+    import_limit: int = Field(
+        default=4 * 1024**3, ge=1, description="Largest archive that an account may import, in bytes."
+    )
     running_turns_per_account: int = Field(
         default=4, ge=1, le=10_000, description="Turns of one account that run at once; others wait in order."
     )

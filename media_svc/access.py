@@ -36,7 +36,6 @@ def _context(deadline: timedelta | None, *, after_end: bool = False) -> Policy:
         audience=Audience.ROOM,
         deadline=deadline,
         callers=_CONTEXT,
-        served=False,
         grants={"context": "job"},
         after_end=after_end,
     )
@@ -67,6 +66,7 @@ POLICIES: Policies = {
     f"{_MEDIA}/ReleaseMedia": _context(_READ, after_end=True),
     f"{_MEDIA}/EraseOwner": _context(_CHUNK, after_end=True),
     f"{_MEDIA}/ExportOwner": _context(None),
+    f"{_MEDIA}/ImportMedia": _context(None),
     f"{_MEDIA}/WriteBackup": _backup(),
     f"{_MEDIA}/ReadBackup": _backup(),
     f"{_KNOWLEDGE}/IngestDocument": _reader(_READ),

@@ -28,7 +28,9 @@ from media_svc.errors import ArchiveInvalid, BackupTooNew, MediaDigestMismatch
 
 FORMAT = 1
 PIECE = 256 * 1024
-OWN_TABLES = frozenset({"schema_migration", "upload", "upload_part", "blob_removal", "erased_media"})
+OWN_TABLES = frozenset(
+    {"schema_migration", "upload", "upload_part", "blob_removal", "erased_media", "erased_account"}
+)
 """What belongs to this store and not to the state: uploads that are not whole among them."""
 
 _KEPT_US = 8 * 86_400_000_000  # longer than any backup is kept

@@ -281,6 +281,15 @@ class Operator:
         with _told():
             return (await self._stub.ResetPassword(request)).generated_password
 
+    async def delete(self, request_id: str, account_id: str, email: str) -> str:
+        """Delete an account; answer by when it is erased (UTC). Raises CallFailed."""
+        request = operator_pb2.DeleteUserRequest(
+            request_id=request_id, account_id=account_id, confirm_email=email
+        )
+        with _told():
+            told = await self._stub.DeleteUser(request)
+        return wire.moment(told.erase_deadline)
+
     async def revoke(self, request_id: str, account: str, *, block: bool) -> int:
         """Sign an account out; answer from how many devices. Raises CallFailed."""
         request = operator_pb2.RevokeUserRequest(request_id=request_id, account_id=account, block=block)
@@ -315,6 +324,42 @@ class Account:
             request_id=request_id, current_password=current, new_password=fresh
         )
         return int((await self._ask(self._stub.ChangePassword, request)).revoked_devices)
+
+    async def delete(self, request_id: str, password: str) -> str:
+        """Delete the account; answer by when it is erased (UTC). Raises CallFailed."""
+        request = identity_pb2.DeleteAccountRequest(request_id=request_id, password=password)
+        told = await self._ask(self._stub.DeleteAccount, request)
+        return wire.moment(told.erase_deadline)
+
+    async def export(self, request_id: str, *, without_files: bool) -> AsyncIterator[bytes | people.Whole]:
+        """The bytes of the account's archive, what it should be last. Raises CallFailed."""
+        request = identity_pb2.ExportAccountRequest(request_id=request_id, without_blobs=without_files)
+        metadata = (("authorization", f"Bearer {await self._bearer()}"),)
+        with _told():
+            async with streaming(self._stub.ExportAccount(request, metadata=metadata)) as frames:
+                async for frame in _lively(aiter(frames)):
+                    if frame.HasField("failed"):
+                        raise wire.export_failed(frame.failed)
+                    if frame.HasField("finished"):
+                        yield people.Whole(size=frame.finished.size, sha256=frame.finished.sha256)
+                    elif frame.chunk:
+                        yield frame.chunk
+
+    async def begin_import(self, request_id: str, whole: people.Whole) -> people.Import:
+        """Announce an archive, or find how far it is. Raises CallFailed."""
+        header = identity_pb2.ImportHeader(request_id=request_id, size=whole.size, sha256=whole.sha256)
+        told = await self._ask(self._stub.CreateImport, identity_pb2.CreateImportRequest(header=header))
+        return wire.account_import(told.account_import)
+
+    async def write_import(self, import_id: str, offset: int, chunk: bytes) -> people.Import:
+        """Send a piece of it. Raises CallFailed."""
+        request = identity_pb2.WriteImportRequest(import_id=import_id, offset=offset, chunk=chunk)
+        return wire.account_import((await self._ask(self._stub.WriteImport, request)).account_import)
+
+    async def find_import(self, import_id: str) -> people.Import:
+        """Answer how far it is. Raises CallFailed."""
+        request = identity_pb2.GetImportRequest(import_id=import_id)
+        return wire.account_import((await self._ask(self._stub.GetImport, request)).account_import)
 
     async def _ask(self, method: Any, request: Any) -> Any:
         metadata = (("authorization", f"Bearer {await self._bearer()}"),)

@@ -49,6 +49,17 @@ async def sign_out(places: Places, user: str, block: bool, console: Console) -> 
     return 0
 
 
+async def delete(places: Places, user: str, confirm: str, console: Console) -> int:
+    """Delete an account and everything of it, named by its address once more. Raises MeshError."""
+    async with operator(places) as asked:
+        found = await _named(asked, user)
+        deadline = await asked.delete(ids.uuid(), found.id, confirm)
+    console.print(
+        f"{printable(found.email)} is deleted; it is erased by {deadline} UTC.", markup=False, highlight=False
+    )
+    return 0
+
+
 async def _named(asked: Operator, user: str) -> UserLine:
     """The account of an id or an address. Raises UserUnknown."""
     for each in await asked.users():

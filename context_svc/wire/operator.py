@@ -87,7 +87,7 @@ def _user(value: Summary) -> pb.UserSummary:
         account_id=value.account.id,
         email=value.account.email,
         display_name=value.account.display_name,
-        state=pb.ACCOUNT_STATE_BLOCKED if value.blocked else pb.ACCOUNT_STATE_ACTIVE,
+        state=_account_state(value),
         create_time=timestamp(value.account.create_us),
         last_use_time=None
         if value.last_use_us is None
@@ -95,6 +95,12 @@ def _user(value: Summary) -> pb.UserSummary:
         device_count=value.devices,
         session_count=value.sessions,
     )
+
+
+def _account_state(value: Summary) -> pb.AccountState.ValueType:
+    if value.deleting:
+        return pb.ACCOUNT_STATE_DELETING
+    return pb.ACCOUNT_STATE_BLOCKED if value.blocked else pb.ACCOUNT_STATE_ACTIVE
 
 
 def _room(seen: RoomSeen) -> pb.RoomStatus:

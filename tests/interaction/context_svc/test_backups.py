@@ -103,6 +103,14 @@ async def listed(room: Room, person: Person) -> set[str]:
     return {session.id for session in told.sessions}
 
 
+async def found(room: Room, person: Person, words: str) -> bool:
+    """Whether a search finds a message with these words."""
+    request = chat_pb2.SearchMessagesRequest(query=words)
+    return bool(
+        (await ChatServiceStub(room.channel).SearchMessages(request, metadata=person.metadata)).matches
+    )
+
+
 async def back_up(room: Room, directory: str = "", request_id: str = "") -> operator_pb2.Backup:
     request = operator_pb2.CreateBackupRequest(request_id=request_id or ids.uuid(), directory=directory)
     return (await room.operator.CreateBackup(request)).backup
@@ -150,6 +158,10 @@ async def test_a_backup_brings_a_state_back_without_what_was_erased_since(
         page = await ChatServiceStub(room.channel).ListEvents(events, metadata=anna.metadata)
         assert page.snapshot.through.log_epoch == done.log_epoch
         assert page.snapshot.messages[0].parts[0].text == "keep this"
+        async with asyncio.timeout(10):  # indexed again in the background
+            while not await found(room, anna, "keep"):
+                pass
+        assert not await found(room, anna, "delete")
         before = operator_pb2.RestoreBackupRequest(request_id=ids.uuid(), backup_id=done.previous_state.id)
         await room.operator.RestoreBackup(before)  # and there is a way back
 

@@ -217,6 +217,40 @@ async def test_while_a_turn_runs_nothing_is_summarised(database: Database) -> No
         assert len(await summaries(here, session)) == 1
 
 
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_model_of_the_mesh_is_let_go_when_a_person_speaks(database: Database, local: bool) -> None:
+    async with world(database) as (here, clock, model):
+        session = await here.session()
+        await talk(here, session, *(f"say {number}" for number in range(6)))
+        underway, gone, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slow(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+            if stage.start.purpose == SUMMARY:
+                choice = chat_pb2.ModelChoice(model="played", local=local)
+                yield stage.event(turn_started=chat_pb2.TurnStarted(model=choice))
+                underway.set()
+                try:
+                    await go_on.wait()
+                finally:
+                    gone.set()
+            async for frame in model.play(stage):
+                yield frame
+
+        here.orchestrator.play = slow
+        for _ in range(30):
+            await clock.advance(timedelta(seconds=1))
+            await clock.asleep(3)
+            if underway.is_set():
+                break
+        await here.say(session, "and now")
+        if local:
+            await asyncio.wait_for(gone.wait(), 5)
+        assert gone.is_set() is local
+        go_on.set()
+        await settled(here, clock)
+        assert len(await summaries(here, session)) == 1
+
+
 @pytest.mark.parametrize("gone", [0, 3, 5])
 async def test_a_summary_goes_with_the_first_or_last_message_it_was_made_from(
     database: Database, gone: int
