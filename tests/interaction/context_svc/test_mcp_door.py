@@ -137,8 +137,6 @@ async def test_a_faulty_argument_is_told_with_its_field(room: Room, socket: Path
             result = await client.call_tool("list_sessions", arguments)
             assert result.is_error
             assert told(result)["error"]["reason"] in ("INVALID_FIELD", "PAGE_TOKEN_INVALID")
-        half = await client.call_tool("update_context", {"items": {"a": "\ud800"}})
-        assert told(half)["error"]["reason"] == "MALFORMED_MESSAGE"
         deep = await client.call_tool("update_context", {"items": {"a": json.loads("[" * 200 + "]" * 200)}})
         assert told(deep)["error"]["reason"] in ("MALFORMED_MESSAGE", "INVALID_FIELD")
         bad = await client.call_tool("get_turn", {"turn": "x"})
@@ -148,6 +146,23 @@ async def test_a_faulty_argument_is_told_with_its_field(room: Room, socket: Path
         with pytest.raises(MCPError) as caught:
             await client.list_resources(cursor="nonsense")
     assert caught.value.data["reason"] == "PAGE_TOKEN_INVALID"
+
+
+@pytest.mark.requirement("MCP-2")
+async def test_text_that_is_none_is_refused_as_that(room: Room, socket: Path) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    call = {"name": "update_context", "arguments": {"items": {"a": "\ud800"}}, "_meta": meta}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}).encode()
+    named = {"mcp-method": "tools/call", "mcp-name": "update_context", "mcp-protocol-version": "2026-07-28"}
+    async with http(socket, access(await room.register()), **JSON) as client:
+        half = await client.post(URL, content=body, headers=named)
+        before = await client.post(URL, content=body)  # the handshake's revisions: no JSON at all
+        deep = await client.post(URL, content=b"[" * 100_000)
+    assert half.json()["result"]["structuredContent"]["error"]["reason"] == "MALFORMED_MESSAGE"
+    assert [each.json()["error"]["code"] for each in (before, deep)] == [-32700, -32700]
 
 
 @pytest.mark.requirement("MCP-2", "ID-10")
