@@ -19,7 +19,7 @@ from chassis import telemetry
 from chassis.access import STANDARD, Policies
 from chassis.clock import Clock, SystemClock
 from chassis.crossing import UNKNOWN, Authenticates, Crossing, Handler, Record
-from chassis.errors import Internal, Overloaded, ServiceError
+from chassis.errors import Internal, Overloaded, ServiceError, Told
 from chassis.tasks import Tasks
 
 
@@ -120,6 +120,19 @@ class Boundary(grpc.aio.ServerInterceptor):
                 caller=record.caller,
                 **({"why": record.why} if record.why else {}),
             )
+
+    @contextmanager
+    def guarded(self, record: Record) -> Iterator[None]:
+        """For doors that are not gRPC: whatever fails inside leaves as what the caller may learn of it.
+
+        Failures that a call through this boundary already told (`chassis.errors.Told`) pass as they are.
+        """
+        try:
+            yield
+        except Told:
+            raise
+        except Exception as error:
+            raise self.public(error, record) from error
 
     def public(self, error: Exception, record: Record) -> ServiceError:
         """What the caller may learn. A fault of ours is logged with its traceback and becomes Internal."""

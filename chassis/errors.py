@@ -62,6 +62,10 @@ class ServiceError(Exception):
         self.quota = quota
 
 
+class Told(Exception):
+    """A failure whose caller was told already what it may learn; it carries nothing else."""
+
+
 class InvalidRequest(ServiceError):
     """A field of the request breaks a rule of the contract; `violations` say which."""
 

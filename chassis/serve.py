@@ -139,7 +139,7 @@ def _bind(
 ) -> None:
     path = _socket(address)
     if path is not None:
-        _make_way(path)
+        make_way(path)
         server.add_insecure_port(address)
     elif certificates is not None:
         server.add_secure_port(address, certificates.for_server())
@@ -149,8 +149,8 @@ def _bind(
         raise AddressUnsafe(f"{address} is reached over the network and has no certificate")
 
 
-def _make_way(path: Path) -> None:
-    """A private folder for the socket, and nothing in its place."""
+def make_way(path: Path) -> None:
+    """A private folder for the socket, and nothing in its place. Raises AddressUnsafe."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.parent.stat()
     if status.st_mode & 0o077 or status.st_uid != os.getuid():

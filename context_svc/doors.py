@@ -16,6 +16,8 @@ from chassis.serve import Register, Server, serving
 from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Verifier
 from context_svc import access, signing
 from context_svc.foundation import DOMAIN, ROOM, Conversation, Foundation
+from context_svc.mcp_door.opening import opened
+from context_svc.program import program_version
 from context_svc.servicer.operator import OperatorServicer
 from context_svc.usage import Gate, Usage
 
@@ -26,9 +28,10 @@ DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
 async def public_door(
     foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
 ) -> AsyncIterator[Server]:
-    """Everything but the operator's services, on the room's own socket."""
+    """Everything but the operator's services: on the room's own socket, and for MCP clients on another."""
 
     async def drain() -> None:
+        refuse_mcp()
         if talk.drain is not None:
             await talk.drain()
         foundation.feed.drain()  # last: without the feed the other rooms trust no token
@@ -40,17 +43,20 @@ async def public_door(
         clock=foundation.clock,
         in_band=talk.in_band,
     )
-    async with serving(
-        addresses=[foundation.settings.listen],
-        services=services,
-        service_names=access.SERVICES,
-        boundary=boundary,
-        health=foundation.health,
-        descriptors=DESCRIPTORS.read_bytes(),
-        with_reflection=foundation.settings.with_reflection,
-        certificates=foundation.certificates,
-        drain=drain,
-    ) as server:
+    async with (
+        opened(foundation.settings, boundary, services, program_version()) as refuse_mcp,
+        serving(
+            addresses=[foundation.settings.listen],
+            services=services,
+            service_names=access.SERVICES,
+            boundary=boundary,
+            health=foundation.health,
+            descriptors=DESCRIPTORS.read_bytes(),
+            with_reflection=foundation.settings.with_reflection,
+            certificates=foundation.certificates,
+            drain=drain,
+        ) as server,
+    ):
         yield server
 
 

@@ -7,7 +7,7 @@
     ├── CredentialsWrong     HashingBusy         AccountNotFound     LoginThrottled
     ├── RateLimited          DeviceNotFound      ApiTokenNotFound    ConsentOfAnother
     ├── RefreshTokenInvalid  RefreshTokenReplayed
-    ├── SessionNotFound      SessionEnded
+    ├── SessionNotFound      SessionEnded        ContextItemNotFound
     └── PageTokenInvalid     IdempotencyKeyReused   VersionMismatch   QuotaExceeded
 """
 
@@ -18,6 +18,14 @@ from datetime import timedelta
 import grpc
 
 from chassis.errors import ServiceError
+
+
+class ContextItemNotFound(ServiceError):
+    """What is known has no item of this key."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "CONTEXT_ITEM_NOT_FOUND"
+    message = "No such context item."
 
 
 class SetupCodeWrong(ServiceError):

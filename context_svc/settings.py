@@ -20,6 +20,17 @@ class ContextSettings(Settings):
     operator_listen: str = Field(
         description="Address of OperatorService: `unix:/path`, mode 0600. Who may open it is the operator."
     )
+    mcp_listen: str = Field(
+        default="",
+        description="Address of the MCP server (HTTP, behind the edge): `unix:/path` or `host:port`; empty: none.",
+    )
+    mcp_origins: tuple[str, ...] = Field(
+        default=(), description="Web pages that may call the MCP server, as a JSON list of origins."
+    )
+    mcp_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names under which the MCP server may be asked for, as a JSON list; empty: any.",
+    )
     orchestrator: str = Field(description="Address of orchestrator_svc.")
     media: str = Field(description="Address of media_svc.")
     data_dir: Path = Field(description="Folder of the database, made with mode 0700 when missing.")

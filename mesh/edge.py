@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 from mesh.errors import EdgeUnusable
@@ -50,6 +51,17 @@ def origins(settings: MeshSettings) -> tuple[str, ...]:
     """Answer the web origins that may call the API."""
     own = (f"http://{host}:{settings.port}" for host in ("127.0.0.1", "localhost"))
     return (*own, *settings.origins)
+
+
+def mcp_callers(settings: MeshSettings) -> Mapping[str, str]:
+    """Answer what the MCP server is told of pages and names that may ask it.
+
+    Behind a proxy of the operator's any name may be the right one, so that none is refused.
+    """
+    told = {"CONTEXT_MCP_ORIGINS": json.dumps(origins(settings))}
+    if ip_address(settings.bind).is_loopback and not settings.tls_proxy and not settings.trusted_hops:
+        told["CONTEXT_MCP_HOSTS"] = json.dumps(["127.0.0.1", "localhost", "[::1]", settings.bind])
+    return told
 
 
 def render(text: str, values: Mapping[str, str]) -> str:

@@ -141,6 +141,7 @@ def _own(places: Places, name: str, log_format: str) -> dict[str, str]:
         own["REFERENCE_DIR"] = str(places.reference)
     if name == "context":
         own["OPERATOR_LISTEN"] = f"unix:{operator_socket(places)}"
+        own["MCP_LISTEN"] = f"unix:{socket(places, 'mcp')}"
     return {prefix + key: value for key, value in own.items()}
 
 

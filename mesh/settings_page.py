@@ -20,6 +20,7 @@ _GIVEN = (
     "DATA_DIR",
     "KEYS_DIR",
     "OPERATOR_LISTEN",
+    "MCP_LISTEN",
     "REFERENCE_DIR",
 )  # what `mesh up` sets by itself
 _ASK = (

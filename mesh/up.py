@@ -123,7 +123,9 @@ def _front(settings: MeshSettings, where: Places) -> Room:
 
 
 def _rooms(settings: MeshSettings, where: Places, model: Model) -> tuple[Room, ...]:
-    return python_rooms(where, model=model, log_format=settings.log_format, extra=for_rooms(settings))
+    extra = for_rooms(settings)
+    extra = {**extra, "context": {**edge.mcp_callers(settings), **extra["context"]}}
+    return python_rooms(where, model=model, log_format=settings.log_format, extra=extra)
 
 
 async def _run(

@@ -159,6 +159,16 @@ def test_the_edge_says_each_failure_in_the_same_words_on_every_door() -> None:
         assert f"ERROR_REASON_{reason}" in reasons
 
 
+@pytest.mark.requirement("EDGE-1")
+def test_mcp_has_one_route_whose_answers_may_last_and_whose_bodies_may_not_grow() -> None:
+    port = CONFIG.partition("- name: edge\n    address:")[2]
+    assert port.count("cluster: mcp,") == 1
+    route = port.partition("- match: {path: /mcp}")[2].partition("- match:")[0]
+    assert "timeout: 0s, idle_timeout: 0s" in route
+    assert "envoy.filters.http.buffer: *json_body" in route
+    assert "grpc_json_transcoder: &off" in route
+
+
 def test_each_place_of_the_configuration_is_explained() -> None:
     places = set(re.findall(r"\$\{([A-Z_]+)\}", CONFIG))
     explained = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))

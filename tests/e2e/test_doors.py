@@ -1,4 +1,4 @@
-"""One script through four doors leaves the same log, in canonical form."""
+"""One script through five doors leaves the same log, in canonical form."""
 
 from __future__ import annotations
 
@@ -90,7 +90,24 @@ def by_polling(home: House, session: str) -> None:
                 over = any(ending in event for event in page.get("events", []) for ending in ENDINGS)
 
 
-DOORS: tuple[Callable[[House, str], None], ...] = (by_native_stream, by_server_stream, by_events, by_polling)
+def by_mcp(home: House, session: str) -> None:
+    """A tool call of the Model Context Protocol for each message."""
+    headers = {"accept": "application/json, text/event-stream"}
+    with home.http() as http:
+        for text in SCRIPT:
+            call = {"name": "send_message", "arguments": {"session_id": session, "text": text}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+            answer = http.post("/mcp", json=body, headers=headers)
+            assert '"state":"f' in answer.text  # finished, or failed as the script says
+
+
+DOORS: tuple[Callable[[House, str], None], ...] = (
+    by_native_stream,
+    by_server_stream,
+    by_events,
+    by_polling,
+    by_mcp,
+)
 
 
 def log_of(home: House, session: str) -> list[dict[str, object]]:

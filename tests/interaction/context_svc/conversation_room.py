@@ -26,6 +26,7 @@ from chassis.call import User
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database, Statement, Unit
 from chassis.dial import streaming
+from chassis.serve import Register
 from chassis.testing import Everyone, serve_for_test
 from context_svc import indexes
 from context_svc.background_runs import BackgroundRuns
@@ -194,6 +195,8 @@ class Room:
     waiting: Waiting
     items: ContextItems
     preferences: Preferences
+    boundary: Boundary
+    services: tuple[Register, ...]
 
     async def session(self, account: str = ACCOUNT) -> str:
         session_id = ids.uuid()
@@ -399,6 +402,8 @@ async def room(
             ) as channel,
         ):
             yield Room(
+                boundary=boundary,
+                services=(servicer.register, agent.register),
                 stub=chat_pb2_grpc.ChatServiceStub(channel),
                 agent=agent_pb2_grpc.AgentServiceStub(channel),
                 orchestrator=orchestrator,
