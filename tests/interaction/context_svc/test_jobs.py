@@ -98,7 +98,7 @@ class World:
         raise AssertionError(f"{found.state.name} after {found.attempts} attempts")
 
     async def notes(self) -> int:
-        return await self.database.read(lambda: _count("SELECT count(*) AS n FROM meta"))
+        return await self.database.read(lambda: _count("SELECT count(*) AS n FROM meta WHERE value = 'done'"))
 
 
 def _count(sql: str) -> Unit[int]:
