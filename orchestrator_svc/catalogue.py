@@ -49,4 +49,8 @@ def _offer(tool: Tool[Any]) -> Offer:
         schema=Schema(tool.schema),
         timeout=tool.timeout,
         ready=tool.ready,
+        foreign=tool.foreign,
+        hosted=tool.hosted,
+        writes=tool.writes,
+        wordless=tool.wordless,
     )

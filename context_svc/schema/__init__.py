@@ -11,6 +11,7 @@ from context_svc.schema import (
     jobs,
     learning,
     ledger,
+    reminders,
     waiting,
 )
 
@@ -23,4 +24,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     learning.MIGRATION,
     waiting.MIGRATION,
     ledger.MIGRATION,
+    reminders.MIGRATION,
 )

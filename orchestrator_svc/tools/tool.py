@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import jsonschema
 import msgspec
 
-from orchestrator_svc.conversation import NextAction, Source
+from orchestrator_svc.conversation import BackgroundTask, ContextUpdate, NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.material import Manner
 from orchestrator_svc.prompt import ToolSpec
@@ -46,11 +46,15 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next."""
+    """What a tool answers: text or JSON for the model, where its facts come from, what it proposes to run next, and
+    what it leaves behind: context items, and work for later.
+    """
 
     content: str
     sources: tuple[Source, ...] = ()
     next_actions: tuple[NextAction, ...] = ()
+    context_updates: tuple[ContextUpdate, ...] = ()
+    background_tasks: tuple[BackgroundTask, ...] = ()
 
 
 class ToolFailure(Exception):
@@ -106,6 +110,10 @@ class Tool(Generic[A]):
     context_keys: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     missing: str = ""  # what is not configured and how to turn it on, for a person; empty: ready
+    foreign: bool = False  # its results hold what others wrote, though it asks nobody outside
+    hosted: bool = False  # context_svc performs it: it owns the state
+    writes: bool = False  # it changes what is kept of the person, who can take it back
+    wordless: tuple[str, ...] = ()  # arguments that hold no words, for example a time
 
     @property
     def ready(self) -> bool:
@@ -147,7 +155,8 @@ class Schema:
     """A JSON schema, ready to check arguments. References to other documents are not followed."""
 
     def __init__(self, schema: str) -> None:
-        self._validator = jsonschema.Draft202012Validator(json.loads(schema))
+        self.document: Mapping[str, Any] = json.loads(schema)
+        self._validator = jsonschema.Draft202012Validator(self.document)
 
     def fault(self, arguments: str) -> Fault | None:
         """The first thing wrong with the arguments, or None."""
