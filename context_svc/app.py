@@ -84,6 +84,7 @@ from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget, SummaryMarks
+from context_svc.workshop import open_hosting, open_workshop
 
 log = telemetry.logger(__name__)
 
@@ -162,6 +163,15 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         certificates=foundation.certificates,
     ) as channel:
         orchestrator = OrchestratorPeer(channel, _budget(settings), Grants(foundation.keys, clock))
+        host = open_hosting(
+            database,
+            clock,
+            claims=claims,
+            codec=codec,
+            publish=readers.publish,
+            books=books,
+            put=lambda *told: dossier.items.put(*told),  # which is put together below
+        )
         runs = Runs(
             database=database,
             claims=claims,
@@ -170,6 +180,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
+            host=host,
         )
         schedule = Schedule(
             database=database,
@@ -269,9 +280,20 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
+        work = open_workshop(
+            database,
+            clock,
+            foundation.pages,
+            journal=journal,
+            codec=codec,
+            turns=turns,
+            publish=readers.publish,
+            wake=schedule.wake,
+            stop=runs.stop,
+        )
+        kinds = (titles, summaries, retention, tidying, learning, memories, expiry, *work.kinds)
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
-        jobs = Jobs(database, clock, foundation.pages, timer.stop)
+        jobs = Jobs(database, clock, foundation.pages, timer.stop, work.cancelled)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
@@ -286,7 +308,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 journal=session_log,
                 turns=session_log,
                 open_streams=lambda: len(readers) + len(watchers),
-                services=(chat.register, agent.register, dossier.servicer.register),
+                services=(
+                    chat.register,
+                    agent.register,
+                    dossier.servicer.register,
+                    work.servicer.register,
+                ),
                 obey=dossier.items.obey,
                 settle=dossier.preferences.settle,
                 drain=drain,

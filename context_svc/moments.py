@@ -11,10 +11,24 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-    " seventeen eighteen nineteen twenty"
-).split()
+_NUMBERS = [
+    *(
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+]
 _WORDS = {word: number for number, word in enumerate(_NUMBERS)} | {"a": 1, "an": 1, "thirty": 30, "forty": 40}
 _UNITS = {
     "second": timedelta(seconds=1),
@@ -99,7 +113,9 @@ def _after(text: str, now: datetime) -> datetime | None:
         end = span.end()
     rest = text[end:].strip()
     if not rest:
-        return (now.astimezone(UTC) + total).astimezone(now.tzinfo) if total < timedelta(days=1) else now + total
+        return (
+            (now.astimezone(UTC) + total).astimezone(now.tzinfo) if total < timedelta(days=1) else now + total
+        )
     clock = _clock(rest) if total >= timedelta(days=1) else None
     return None if clock is None else _at((now + total).date(), clock, now)
 
@@ -137,7 +153,9 @@ def _clock(text: str) -> time | None:
     text = text.removeprefix("in the ").removeprefix("at ").strip()
     if text in _PARTS:
         return _PARTS[text]
-    part = next((name for name in _PARTS if re.search(rf"\b{name}\b", text) and name not in ("noon", "midday")), "")
+    part = next(
+        (name for name in _PARTS if re.search(rf"\b{name}\b", text) and name not in ("noon", "midday")), ""
+    )
     if part:
         text = re.sub(rf"\s*\b(?:in the |at )?{part}\b\s*(?:at)?\s*", " ", text).strip()
     found = _CLOCK.fullmatch(text)

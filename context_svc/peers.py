@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 
 from assistant.agent.v1 import agent_pb2
+from assistant.chat.v1 import chat_pb2
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
 from chassis.tasks import Tasks
 from context_svc.errors import PeerUnavailable
 from context_svc.grants import Grants, Work
-from context_svc.runs import Frame, Material
+from context_svc.run_frames import Frame
+from context_svc.runs import Material
 from context_svc.wire import turn as wire
 from context_svc.wire.turn import Budget
 
@@ -119,6 +121,11 @@ class OrchestratorTurn:
         """Let an action with effects run."""
         recorded = turn_pb2.EffectRecorded(call_id=call_id)
         await self.send(turn_pb2.RunTurnRequest(effect_recorded=recorded))
+
+    async def host_result(self, finished: bytes) -> None:
+        """Tell how an action of this room ended."""
+        result = turn_pb2.HostResult(finished=chat_pb2.ToolFinished.FromString(finished))
+        await self.send(turn_pb2.RunTurnRequest(host_result=result))
 
     async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
         """Tell the turn something; without effect on one that is over."""

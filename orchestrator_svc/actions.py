@@ -199,7 +199,6 @@ class Actions:
             yield from self._close(running.call, running.offer, stopped, calling.stopped(running))
         self._calls.running = {}
 
-
     def _decided(self, call: ToolCall, offer: Offer, answer: ApprovalAnswer) -> Iterator[Effect]:
         if answer.decision is Decision.DENY:
             yield from self._refuse(call, Reason.ACTION_DENIED, "The person said no.")

@@ -165,7 +165,9 @@ HOSTED: tuple[Tool[Any], ...] = (
         writes=True,
         wordless=("key",),
         examples=(
-            Example(request="Our hotel is the Astoria", arguments={"key": "trip.hotel", "value": "the Astoria"}),
+            Example(
+                request="Our hotel is the Astoria", arguments={"key": "trip.hotel", "value": "the Astoria"}
+            ),
         ),
     ),
 )

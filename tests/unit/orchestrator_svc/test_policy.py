@@ -9,8 +9,8 @@ import pytest
 from orchestrator_svc.conversation import Described, Message, Part, Role, ToolResult, Trust
 from orchestrator_svc.material import Fact, Material, Purpose
 from orchestrator_svc.policy import Cause, Standing, asks, offered, tainted
-from orchestrator_svc.wording import typed
 from orchestrator_svc.tools.tool import Effect
+from orchestrator_svc.wording import typed
 from tests.unit.orchestrator_svc.playbook import action, order
 
 CLOCK, LOOKUP, MAIL = action("clock"), action("lookup", Effect.READS_OUT), action("mail", Effect.EFFECT)
