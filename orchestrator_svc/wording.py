@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_EDGES = "\"'`.,;:!?()[]{}<>\u00ab\u00bb\u201e\u201c\u201d\u2018\u2019\u2026\u00bf\u00a1\u3001\u3002\uff0c\uff01\uff1f\u300c\u300d"
+_EDGES = (
+    "\"'`.,;:!?()[]{}<>\u00ab\u00bb\u201e\u201c\u201d\u2018\u2019\u2026\u00bf\u00a1"
+    "\u3001\u3002\uff0c\uff01\uff1f\u300c\u300d"
+)
 _LONG_NUMBER = 6  # digits: a shorter number carries nothing worth taking
 _TELLING_TEXT, _TELLING_DIGITS = 4, 4  # what is shorter stands everywhere by chance
 
