@@ -43,6 +43,7 @@ class Offer:
     hosted: bool = False
     ready: bool = True
     foreign: bool = False
+    outside: bool = False
     writes: bool = False
     wordless: tuple[str, ...] = ()
 
@@ -136,8 +137,11 @@ def taints(offer: Offer) -> bool:
 def tainted(material: Material, steps: Sequence[Message], offers: Mapping[str, Offer]) -> bool:
     """Whether a turn begins with content that others may have written.
 
-    That is: facts nobody stated, a summary, what a model said, files, results of actions.
+    That is: facts nobody stated, a summary, what a model said, files, results of actions, and what a server says of
+    the actions that it offers.
     """
+    if any(offer.outside for offer in offers.values()):
+        return True
     if material.summary is not None or any(fact.trust is Trust.UNTRUSTED for fact in material.facts):
         return True
     earlier = [part for message in material.messages for part in message.parts]

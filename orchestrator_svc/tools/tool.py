@@ -111,6 +111,7 @@ class Tool(Generic[A]):
     examples: tuple[Example, ...] = ()
     missing: str = ""  # what is not configured and how to turn it on, for a person; empty: ready
     foreign: bool = False  # its results hold what others wrote, though it asks nobody outside
+    outside: bool = False  # others wrote its description, which every turn that is offered it reads
     hosted: bool = False  # context_svc performs it: it owns the state
     writes: bool = False  # it changes what is kept of the person, who can take it back
     wordless: tuple[str, ...] = ()  # arguments that hold no words, for example a time

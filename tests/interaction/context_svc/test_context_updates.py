@@ -102,7 +102,7 @@ async def test_and_tomorrow_needs_no_place(database: Database) -> None:
         whole = kinds(await here.log(session))
         assert whole.index("context_changed") + 1 == whole.index("tool_finished")  # one commit
         await here.say(session, "and tomorrow?")
-        assert [asked.query["latitude"] for asked in outside.asked] == ["38.7", "38.7"]
+        assert [asked.query["latitude"] for asked in outside.asked] == ["38.7000", "38.7000"]
         window = "".join(part.text for m in llm.opened[-1].window.messages for part in m.parts)
         assert "weather.place" in window
 
