@@ -115,6 +115,7 @@ async def agent_room(
     owner: str | None = None,
     background: bool = False,
     clock: Clock | None = None,
+    address: str = "",
 ) -> AsyncIterator[tuple[Room, ScriptedLlm]]:
     """The room, its agent loop and its model."""
     llm = ScriptedLlm(steps=list(steps))
@@ -124,7 +125,9 @@ async def agent_room(
         models = LlmModels(channel, clock)
         turns = Turns(models=models, catalogue=catalogue, clock=clock)
         orchestrator = TurnServicer(turns, catalogue, models)
-        async with room(database, orchestrator, owner, background=background, clock=clock) as here:  # type: ignore[arg-type]
+        async with room(
+            database, orchestrator, owner, background=background, clock=clock, address=address
+        ) as here:  # type: ignore[arg-type]
             yield here, llm
 
 
