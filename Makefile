@@ -65,7 +65,7 @@ bench: setup-dev ## measure; a table, and a line in benchmarks/history.jsonl (BE
 	@PYTHONPATH=.:generated $(BIN)/python -m benchmarks $(BENCH)
 
 robustness: setup-dev ## the long loops of faults, with counts
-	$(BIN)/python -m pytest -s tests/robustness --loops long
+	$(BIN)/python -m pytest tests/robustness --loops long
 
 envoy-check: setup ## have Envoy validate the edge's configuration
 	envoy/verify.sh

@@ -14,11 +14,14 @@ as BIGINT microseconds. A unit that must know what it changed says ``RETURNING``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from chassis.hints import Touched
     from chassis.migrations import Migration
 
 T = TypeVar("T")
@@ -101,6 +104,18 @@ class Database(Protocol):
         On PostgreSQL that is the server's business (a dump never holds it): nothing happens. Raises
         StoreUnavailable.
         """
+
+    def hints(self) -> AsyncIterator[Touched]:
+        """What other processes may have changed, from now on. Ends at once where there can be none."""
+
+    def frozen(self, folder: Path) -> AbstractAsyncContextManager[Database]:
+        """The store as it is now, to be read at length without anybody having to wait for it.
+
+        Where that takes a copy it is made in `folder`, and is gone afterwards. Raises StoreUnavailable.
+        """
+
+    async def copy_to(self, path: Path) -> None:
+        """Copy the store as it is now into a new file of mode 0600. Raises StoreUnavailable, also without files."""
 
     async def ready(self) -> None:
         """Return when the store answers; raises StoreUnavailable when it does not."""

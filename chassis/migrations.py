@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from chassis import failpoints
 from chassis.clock import Clock
 from chassis.database import Engine, Statement, Unit
 
@@ -82,6 +83,7 @@ def _apply(engine: Engine, step: Migration, now_us: int) -> Unit[None]:
             raise MigrationRefused(f"migration {step.version} {step.name} was changed after it was applied")
         return
     yield Statement(step.script(engine), script=True)
+    failpoints.reach("mid_migration_step")
     yield Statement(
         "INSERT INTO schema_migration (version, name, checksum, applied_us)"
         " VALUES (:version, :name, :checksum, :applied_us)",

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from chassis import failpoints
 from chassis.clock import Clock, SystemClock
-from chassis.database import ConstraintFailed, DatabaseMetrics, Engine, Row, Statement, Unit, Value
+from chassis.database import ConstraintFailed, Database, DatabaseMetrics, Engine, Row, Statement, Unit, Value
 from chassis.errors import StoreUnavailable
+from chassis.hints import Touched
 from chassis.migrations import Migration, bring_forward
+from chassis.notices import Notices
 from chassis.tasks import Tasks
 from chassis.writer import Done, Failed, Outcome, UnitFactory, Writer
 
@@ -84,10 +88,11 @@ class PostgresDatabase:
 
     engine: Engine = "postgres"
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock, dsn: str, schema: str) -> None:
         self._pool = pool
         self._clock = clock
-        self.writer = Writer(self._commit, clock)
+        self.notices = Notices(dsn, schema, self._notify, clock)
+        self.writer = Writer(self._commit, clock, touched=self.notices.touched)
 
     async def write(
         self, aggregate: str, unit: Callable[[], Unit[T]], *, committed: Callable[[T], None] | None = None
@@ -115,6 +120,19 @@ class PostgresDatabase:
     async def scrub(self) -> None:
         """See `Database.scrub`."""
 
+    @asynccontextmanager
+    async def frozen(self, folder: Path) -> AsyncIterator[Database]:
+        """See `Database.frozen`: each `read` is one state of the store already."""
+        yield self
+
+    async def copy_to(self, path: Path) -> None:
+        """See `Database.copy_to`."""
+        raise StoreUnavailable("PostgreSQL has no file to copy")
+
+    def hints(self) -> AsyncIterator[Touched]:
+        """See `Database.hints`."""
+        return self.notices.hear()
+
     async def ready(self) -> None:
         """See `Database.ready`."""
         try:
@@ -126,6 +144,9 @@ class PostgresDatabase:
         """See `Database.metrics`."""
         return self.writer.metrics()
 
+    async def _notify(self, channel: str, payload: str) -> None:
+        await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
+
     async def _commit(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
         for attempt in range(1, ATTEMPTS):
             try:
@@ -136,7 +157,9 @@ class PostgresDatabase:
 
     async def _attempt(self, units: Sequence[UnitFactory]) -> Sequence[Outcome]:
         async with self._pool.acquire() as connection, connection.transaction():
-            return [await _savepoint(connection, unit) for unit in units]
+            outcomes = [await _savepoint(connection, unit) for unit in units]
+            failpoints.reach("before_commit")
+            return outcomes
 
 
 @asynccontextmanager
@@ -150,8 +173,9 @@ async def connect(
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", schema):
         raise ValueError("a schema's name is lower-case letters, digits and _")
     pool = await _open(dsn, schema, size)
-    database = PostgresDatabase(pool, clock or SystemClock())
+    database = PostgresDatabase(pool, clock or SystemClock(), dsn, schema)
     async with pool, Tasks() as tasks:
+        tasks.spawn("tell other processes", database.notices.tell())
         loop = tasks.spawn("database writer", database.writer.run())
         try:
             yield database

@@ -15,10 +15,11 @@ from typing import Any, TypeAlias
 import grpc
 import uvloop
 
-from chassis import reflection, telemetry
+from chassis import failpoints, reflection, telemetry
 from chassis.boundary import Boundary
 from chassis.certificates import Certificates
 from chassis.health import Health
+from chassis.settings import environment
 
 log = telemetry.logger(__name__)
 
@@ -28,6 +29,8 @@ Drain: TypeAlias = Callable[[], Awaitable[None]]
 PUBLIC_MESSAGE = 4 * 1024 * 1024
 INTERNAL_MESSAGE = 16 * 1024 * 1024
 _MINUTE_MS = 60_000
+_LAST_WORDS = 0.5  # seconds
+_LEAST_GRACE = 2.0  # seconds
 _SWITCH_SECONDS = 0.0005  # the database's thread waits that long for the interpreter, not Python's 5 ms
 
 
@@ -62,16 +65,23 @@ class Server:
         self._stopping: asyncio.Future[None] | None = None
 
     async def stop(self, grace: timedelta) -> None:
-        """Say NOT_SERVING, run the room's drain hook, let open calls end within `grace`, cut the rest."""
+        """Say NOT_SERVING, run the room's drain hook, let open calls end, cut the rest.
+
+        Hook and calls have `grace` together, but the calls at least a moment.
+        """
         if self._stopping is not None:
             return await asyncio.shield(self._stopping)
-        self._stopping = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._stopping, began = loop.create_future(), loop.time()
         try:
             self._health.drain()
             if self._drain is not None:
                 await self._drain()
         finally:
-            await self._server.stop(grace.total_seconds())
+            left = max(
+                grace.total_seconds() - (loop.time() - began), min(_LEAST_GRACE, grace.total_seconds())
+            )
+            await self._server.stop(left)
             self._stopping.set_result(None)
 
 
@@ -173,8 +183,14 @@ async def run_until_signal(
         await asyncio.gather(*(server.stop(grace) for server in servers))
 
 
+def stop_soon() -> None:
+    """End this process as SIGTERM does, once what it is answering is out; its supervisor starts it again."""
+    asyncio.get_running_loop().call_later(_LAST_WORDS, os.kill, os.getpid(), signal.SIGTERM)
+
+
 def main(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a room's program on uvloop."""
+    failpoints.arm(environment())
     sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(program())

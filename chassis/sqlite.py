@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from chassis import failpoints, ids
 from chassis.clock import Clock, SystemClock
-from chassis.database import ConstraintFailed, DatabaseInUse, DatabaseMetrics, Engine, Unit
+from chassis.database import ConstraintFailed, Database, DatabaseInUse, DatabaseMetrics, Engine, Unit
 from chassis.errors import StoreUnavailable
+from chassis.hints import Touched
 from chassis.migrations import Migration, bring_forward
 from chassis.tasks import Tasks
 from chassis.writer import Done, Failed, Outcome, Reads, UnitFactory, Writer
@@ -112,6 +114,35 @@ class SqliteDatabase:
         if next(iter(rows))[0]:
             raise StoreUnavailable("the write-ahead log is in use")
 
+    @asynccontextmanager
+    async def frozen(self, folder: Path) -> AsyncIterator[Database]:
+        """See `Database.frozen`: a copy, for which the database's thread stops once."""
+        path = folder / f"{ids.uuid()}.db"
+        try:
+            await self.copy_to(path)
+            async with connect(path, clock=self._clock) as copy:
+                yield copy
+        finally:
+            for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-journal")):
+                each.unlink(missing_ok=True)
+
+    async def copy_to(self, path: Path) -> None:
+        """See `Database.copy_to`."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        target = sqlite3.connect(path, check_same_thread=False)
+        try:
+            await self._connection.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE").fetchall()
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreUnavailable(f"the copy failed: {error}") from error
+        finally:
+            target.close()
+
+    async def hints(self) -> AsyncIterator[Touched]:
+        """See `Database.hints`: one process has the file."""
+        return
+        yield
+
     async def ready(self) -> None:
         """See `Database.ready`."""
         try:
@@ -192,6 +223,7 @@ def _commit_batch(connection: sqlite3.Connection, units: Sequence[UnitFactory]) 
     connection.execute("BEGIN IMMEDIATE")
     try:
         outcomes = [_savepoint(connection, unit) for unit in units]
+        failpoints.reach("before_commit")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -31,6 +31,24 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    async def whole(self, name: str, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await `coroutine`, which runs to its end also when its waiter is cancelled.
+
+        For what must follow a commit: a waiter that is gone leaves the commit standing. What it raises goes to the
+        waiter, or to the log when nobody waits any more. Raises RuntimeError when this owner is closed.
+        """
+        if self._closed:
+            coroutine.close()
+            raise RuntimeError(f"no new task on a closed owner: {name}")
+        task = asyncio.create_task(coroutine, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._ended)
+            raise
+
     def __len__(self) -> int:
         return len(self._running)
 

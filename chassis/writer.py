@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from chassis import telemetry
+from chassis import failpoints, telemetry
 from chassis.clock import Clock
 from chassis.database import DatabaseMetrics, Unit
 from chassis.errors import StoreUnavailable
@@ -56,8 +56,17 @@ class _Job:
 class Writer:
     """The only way work reaches the store. `run` is its loop; `close` lets it finish what it has taken."""
 
-    def __init__(self, commit: Commit, clock: Clock, *, capacity: int = 512, batch: int = 256) -> None:
+    def __init__(
+        self,
+        commit: Commit,
+        clock: Clock,
+        *,
+        capacity: int = 512,
+        batch: int = 256,
+        touched: Callable[[Iterable[str]], None] | None = None,
+    ) -> None:
         self._commit = commit
+        self._touched = touched
         self._clock = clock
         self._batch_limit = batch
         self._waiting: asyncio.Queue[_Job | None] = asyncio.Queue(capacity + 1)  # one place for the end
@@ -98,6 +107,13 @@ class Writer:
         began = self._clock.monotonic()
         outcomes = await self._outcomes(jobs)
         self._count(outcomes, self._clock.monotonic() - began)
+        failpoints.reach("after_commit_before_ack")
+        if self._touched is not None:
+            self._touched(
+                job.aggregate
+                for job, outcome in zip(jobs, outcomes, strict=True)
+                if isinstance(outcome, Done)
+            )
         for job, outcome in zip(jobs, outcomes, strict=True):
             _announce(job, outcome)
         for job, outcome in zip(jobs, outcomes, strict=True):

@@ -134,6 +134,22 @@ def end_all(account: str, now_us: int) -> Unit[tuple[EndedSignIn, ...]]:
     return (yield from _end(account, now_us, None))
 
 
+def all_of(account: str, now_us: int) -> Unit[list[ApiToken]]:
+    """Part of a unit: the account's tokens that are good, the newest first."""
+    return (yield from _page(account, None, QUOTA, now_us))
+
+
+def last_end(account: str) -> Unit[int]:
+    """When the last API token of an account expires by itself, also of those that were ended; 0: none."""
+    rows = yield Statement(
+        "SELECT CAST(COALESCE(MAX(expire_us), 0) AS BIGINT) AS last_us FROM api_token"
+        " WHERE account_id = :account",
+        {"account": account},
+    )
+    last_us: int = rows[0]["last_us"]
+    return last_us
+
+
 def mark_used(id: str, now_us: int) -> Unit[None]:
     """The token came."""
     yield Statement("UPDATE api_token SET last_use_us = :now_us WHERE id = :id", {"id": id, "now_us": now_us})

@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from chassis import certificates, engines, ids, telemetry
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
-from chassis.boundary import Boundary
-from chassis.certificates import Certificates
+from chassis.auth import Revocations, RoomIdentity, room_issuer
 from chassis.clock import Clock, SystemClock
-from chassis.database import Database
 from chassis.dial import open_channel
 from chassis.health import Health
-from chassis.keys import KeySet, load_or_create_key
-from chassis.serve import INTERNAL_MESSAGE, Drain, Register, Server, serving
+from chassis.keys import load_or_create_key
+from chassis.serve import INTERNAL_MESSAGE, Server
 from chassis.tasks import Tasks
-from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
-from context_svc import access, indexes, sessions, signing
+from chassis.tokens import Signer
+from context_svc import access, indexes
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.background_runs import BackgroundRuns
+from context_svc.backups import copy_before_migrating
 from context_svc.books import open_books, upkeep
 from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
 from context_svc.claims import Claims, one_after_another
 from context_svc.clearing import Clearing
-from context_svc.consents import Obey
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
+from context_svc.doors import open_gate, operator_door, public_door
 from context_svc.dossier import open_dossier
 from context_svc.executions import Executions
+from context_svc.foundation import ROOM, Conversation, Foundation
 from context_svc.grants import Grants
 from context_svc.guard import Guard
 from context_svc.guard import Limits as PasswordLimits
-from context_svc.jobs import Jobs, Timer
+from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
+from context_svc.leaving import leaving
 from context_svc.ledger import Ledger, Purses
 from context_svc.memories import Memories, schedule_memories
 from context_svc.messages import History
-from context_svc.meta import Mesh, open_mesh
+from context_svc.meta import open_mesh
 from context_svc.paging import PageTokens
 from context_svc.passwords import Cost, Passwords
 from context_svc.peers import OrchestratorPeer
 from context_svc.profiles import Profiles
 from context_svc.program import program_version
 from context_svc.readers import CloseReason, Readers
+from context_svc.reindexing import Reindexing
+from context_svc.replicas import follow_others, restarts
 from context_svc.retention import Retention
 from context_svc.revocations import Feed
 from context_svc.rotation import Rotation
 from context_svc.runs import Runs
+from context_svc.safekeeping import safekeeping
 from context_svc.schedule import Schedule
 from context_svc.schema import MIGRATIONS
 from context_svc.secret import ServerSecret
@@ -77,7 +79,6 @@ from context_svc.throttle import Subjects
 from context_svc.titles import Titles, schedule_title
 from context_svc.turn_commands import TurnCommands
 from context_svc.turns import Turns
-from context_svc.usage import Gate, Usage
 from context_svc.users import Users
 from context_svc.waiting import Expiry
 from context_svc.wire.chat import ChatCodec, stored_text, words
@@ -87,48 +88,6 @@ from context_svc.wire.turn import Budget, SummaryMarks
 from context_svc.workshop import open_hosting, open_workshop
 
 log = telemetry.logger(__name__)
-
-ROOM = "context"
-TURNS_GRACE = 18.0  # seconds that running turns have when the room is told to stop
-DOMAIN = "assistant.mesh"
-DESCRIPTORS = Path(__file__).parent.parent / "generated" / "descriptors.binpb"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Foundation:
-    """What both halves of the room stand on."""
-
-    settings: ContextSettings
-    clock: Clock
-    database: Database
-    tasks: Tasks
-    mesh: Mesh
-    secret: ServerSecret
-    keys: UserKeys
-    revocations: Revocations
-    feed: Feed
-    pages: PageTokens
-    room: RoomIdentity
-    certificates: Certificates | None
-    health: Health
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conversation:
-    """The half of the room that owns the log: what sessions need of it, and its services.
-
-    `drain` is awaited when the room is told to stop, before open calls are waited for. `in_band` names the
-    methods whose stream messages its servicer checks itself.
-    """
-
-    journal: sessions.Journal
-    turns: sessions.Turns
-    open_streams: Callable[[], int]
-    obey: Obey
-    settle: sessions.Settle
-    services: Sequence[Register] = ()
-    drain: Drain | None = None
-    in_band: frozenset[str] = field(default_factory=frozenset)
 
 
 @asynccontextmanager
@@ -155,14 +114,18 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         books.indexing,
         schedule_summary,
     )
-    async with open_channel(
-        settings.orchestrator,
-        identity=foundation.room,
-        callee="orchestrator",
-        max_message=INTERNAL_MESSAGE,
-        certificates=foundation.certificates,
-    ) as channel:
-        orchestrator = OrchestratorPeer(channel, _budget(settings), Grants(foundation.keys, clock))
+    async with (
+        open_channel(
+            settings.orchestrator,
+            identity=foundation.room,
+            callee="orchestrator",
+            max_message=INTERNAL_MESSAGE,
+            certificates=foundation.certificates,
+        ) as channel,
+        AsyncExitStack() as stack,
+    ):
+        grants = Grants(foundation.keys, clock)
+        orchestrator = OrchestratorPeer(channel, _budget(settings), grants)
         host = open_hosting(
             database,
             clock,
@@ -213,7 +176,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             clock=clock,
         )
         background = BackgroundRuns(
-            database=database, clock=clock, orchestrator=orchestrator, codec=codec, ledger=books.ledger
+            database=database,
+            clock=clock,
+            orchestrator=orchestrator,
+            codec=codec,
+            ledger=books.ledger,
+            busy=runs.busy,
         )
         summaries = Summaries(
             database=database,
@@ -251,8 +219,24 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             kept_us=kept_us,
         )
         tidying = upkeep(books, database, clock, session_log)
+        foundation.tasks.spawn("index again", Reindexing(database, books.indexing).run())
         await retention.prepare()
         await tidying.prepare()
+        departures = await stack.enter_async_context(
+            leaving(
+                database=database,
+                clock=clock,
+                settings=settings,
+                mesh=foundation.mesh,
+                secret=foundation.secret,
+                room=foundation.room,
+                certificates=foundation.certificates,
+                grants=grants,
+                books=books,
+                turns=session_log,
+                feed=foundation.feed,
+            )
+        )
         expiry = Expiry(
             database=database,
             clock=clock,
@@ -291,15 +275,31 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             wake=schedule.wake,
             stop=runs.stop,
         )
-        kinds = (titles, summaries, retention, tidying, learning, memories, expiry, *work.kinds)
+        kinds: tuple[Kind, ...] = (
+            titles,
+            summaries,
+            retention,
+            tidying,
+            learning,
+            memories,
+            expiry,
+            *departures.kinds,
+            *work.kinds,
+        )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         jobs = Jobs(database, clock, foundation.pages, timer.stop, work.cancelled)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
+        foundation.tasks.spawn(
+            "follow other processes",
+            follow_others(
+                database, readers, foundation.feed, clock, restarts(foundation.mesh, foundation.restart)
+            ),
+        )
 
         async def drain() -> None:
-            await schedule.drain(TURNS_GRACE)
+            await asyncio.gather(schedule.drain(settings.drain_seconds), clock.sleep(settings.linger_seconds))
             readers.close_all(CloseReason.DRAINING)
             watchers.close_all(CloseReason.DRAINING)
 
@@ -307,6 +307,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             yield Conversation(
                 journal=session_log,
                 turns=session_log,
+                leaving=departures,
                 open_streams=lambda: len(readers) + len(watchers),
                 services=(
                     chat.register,
@@ -350,20 +351,22 @@ def _budget(settings: ContextSettings) -> Budget:
 
 @asynccontextmanager
 async def open_app(
-    settings: ContextSettings, *, clock: Clock | None = None
+    settings: ContextSettings, *, clock: Clock | None = None, restart: Callable[[], None] = lambda: None
 ) -> AsyncIterator[tuple[Server, Server]]:
-    """Run the room: its own socket and the operator's.
+    """Run the room: its own socket and the operator's. `restart` is called when another state was put in place.
 
     Raises chassis.keys.KeyRefused, DatabaseInUse, StoreUnavailable, MigrationRefused and, for an address that
     cannot be bound, RuntimeError.
     """
     async with AsyncExitStack() as stack:
-        foundation = await _foundation(settings, clock or SystemClock(), stack)
+        foundation = await _foundation(settings, clock or SystemClock(), restart, stack)
         talk = await stack.enter_async_context(conversation(foundation))
         yield await _identity(foundation, talk, stack)
 
 
-async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitStack) -> Foundation:
+async def _foundation(
+    settings: ContextSettings, clock: Clock, restart: Callable[[], None], stack: AsyncExitStack
+) -> Foundation:
     for folder in (settings.data_dir, settings.keys_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = UserKeys(settings.keys_dir / "users", clock)
@@ -371,6 +374,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
+    await copy_before_migrating(database, settings.backups, clock)
     await database.migrate(MIGRATIONS)
     feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)
@@ -394,6 +398,7 @@ async def _foundation(settings: ContextSettings, clock: Clock, stack: AsyncExitS
         room=_room_identity(settings.keys_dir, clock),
         certificates=certificates.read(settings.tls_dir, ROOM),
         health=Health(access.SERVICES),
+        restart=restart,
     )
 
 
@@ -417,13 +422,15 @@ async def _identity(
     )
     setup_code = SetupCode(database, clock, foundation.secret.key("set-up code"))
     await setup_code.prepare()
-    gate = _gate(foundation)
+    gate = open_gate(foundation)
     identity = IdentityServicer(
         accounts=accounts,
         sign_ins=sign_ins,
         api_tokens=ApiTokens(database, clock, foundation.pages, foundation.keys, feed),
         devices=DeviceList(database, clock, foundation.pages, feed, talk.obey),
         profiles=Profiles(database, clock, passwords, guard, feed),
+        leaving=talk.leaving,
+        guard=guard,
         introduction=_introduction(foundation, accounts),
         keys=foundation.keys,
         feed=feed,
@@ -443,73 +450,11 @@ async def _identity(
     )
     listed = SessionServicer(listing, foundation.mesh)
     services = (identity.register, listed.register, *talk.services)
-    public = await stack.enter_async_context(_public(foundation, gate, talk, services))
+    public = await stack.enter_async_context(public_door(foundation, gate, talk, services))
     users = Users(database, clock, foundation.pages, passwords, feed, foundation.secret.key("operator"))
-    operator = OperatorServicer(setup_code, board, users)
-    return public, await stack.enter_async_context(_operator(foundation, gate, operator))
-
-
-@asynccontextmanager
-async def _public(
-    foundation: Foundation, gate: Gate, talk: Conversation, services: Sequence[Register]
-) -> AsyncIterator[Server]:
-    async def drain() -> None:
-        if talk.drain is not None:
-            await talk.drain()
-        foundation.feed.drain()  # last: without the feed the other rooms trust no token
-
-    boundary = Boundary(
-        policies=access.PUBLIC,
-        authenticator=gate,
-        domain=DOMAIN,
-        clock=foundation.clock,
-        in_band=talk.in_band,
-    )
-    async with serving(
-        addresses=[foundation.settings.listen],
-        services=services,
-        service_names=access.SERVICES,
-        boundary=boundary,
-        health=foundation.health,
-        descriptors=DESCRIPTORS.read_bytes(),
-        with_reflection=foundation.settings.with_reflection,
-        certificates=foundation.certificates,
-        drain=drain,
-    ) as server:
-        yield server
-
-
-@asynccontextmanager
-async def _operator(foundation: Foundation, gate: Gate, operator: OperatorServicer) -> AsyncIterator[Server]:
-    boundary = Boundary(policies=access.OPERATOR, authenticator=gate, domain=DOMAIN, clock=foundation.clock)
-    async with serving(
-        addresses=[foundation.settings.operator_listen],
-        services=[operator.register],
-        service_names=access.OPERATOR_SERVICES,
-        boundary=boundary,
-        health=Health(access.OPERATOR_SERVICES),
-        socket_mode=0o600,
-    ) as server:
-        yield server
-
-
-def _gate(foundation: Foundation) -> Gate:
-    clock = foundation.clock
-    users = Verifier(
-        foundation.keys.trusted,
-        signing.ISSUER,
-        signing.AUDIENCE,
-        USER_TOKEN,
-        clock,
-        lifetime=signing.LONGEST,
-    )
-    rooms = _rooms(foundation.settings.keys_dir / "rooms.jwks", clock)
-    return Gate(
-        Authenticator(users, rooms, foundation.revocations, clock),
-        users,
-        Usage(foundation.database, clock, foundation.tasks),
-        foundation.keys,
-    )
+    backups = await stack.enter_async_context(safekeeping(foundation))
+    operator = OperatorServicer(setup_code, board, users, talk.leaving.erasures, backups)
+    return public, await stack.enter_async_context(operator_door(foundation, gate, operator))
 
 
 def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
@@ -521,12 +466,6 @@ def _guard(foundation: Foundation, passwords: Passwords) -> Guard:
         Subjects(foundation.secret.key("throttle")),
         PasswordLimits(login_failures=settings.login_failures, registrations=settings.registrations_per_hour),
     )
-
-
-def _rooms(path: Path, clock: Clock) -> Verifier:
-    """Trusts the rooms whose public keys the operator wrote down; none without the file."""
-    keys = json.loads(path.read_bytes())["keys"] if path.exists() else []
-    return Verifier(KeySet(keys), None, ROOM, ROOM_TOKEN, clock, session=False)
 
 
 def _room_identity(keys_dir: Path, clock: Clock) -> RoomIdentity:

@@ -38,10 +38,16 @@ class Event(Enum):
     USER_REVOKED = "user_revoked"
     USER_BLOCKED = "user_blocked"
     USER_UNBLOCKED = "user_unblocked"
+    ACCOUNT_DELETED = "account_deleted"
+    ACCOUNT_ERASED = "account_erased"
+    ACCOUNT_EXPORTED = "account_exported"
+    ACCOUNT_IMPORTED = "account_imported"
     ACTION_ENDED = "action_ended"
     ACTION_ANSWERED = "action_answered"
     KEY_CREATED = "key_created"
     KEY_RETIRED = "key_retired"
+    BACKUP_CREATED = "backup_created"
+    BACKUP_RESTORED = "backup_restored"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,11 +1,17 @@
-"""Runs without a person who waits: a job asks the model, within the day's money, and leaves a receipt."""
+"""Runs without a person who waits: a job asks the model, within the day's money, and leaves a receipt.
+
+A model on the mesh's own machines is let go as soon as a person's turn runs: it would slow their answer down.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
+from chassis.tasks import Tasks
 from context_svc.endings import Over
 from context_svc.errors import SuggestionFailed
 from context_svc.journal import Kind
@@ -35,15 +41,18 @@ class BackgroundRuns:
         orchestrator: Orchestrator,
         codec: ReceiptCodec,
         ledger: Ledger,
+        busy: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._clock = clock
         self._orchestrator = orchestrator
         self._codec = codec
         self._ledger = ledger
+        self._busy = busy
 
     async def ask(self, material: Material) -> Said | None:
-        """What the model says. None: other runs hold the money of the day, ask again later.
+        """What the model says. None: other runs hold the money of the day, or a person's turn took the model: ask
+        again later.
 
         Raises SuggestionFailed when it breaks off, and PeerUnavailable.
         """
@@ -55,10 +64,26 @@ class BackgroundRuns:
             return None
         tally, over = Tally(began=self._clock.monotonic()), None
         try:
-            over = await self._listen(replace(material, claim=replace(claim, allowance=allowance)), tally)
+            over = await self._while_nobody_waits(
+                replace(material, claim=replace(claim, allowance=allowance)), tally
+            )
         finally:
             await self._account(material, tally, over, began_us)
+        if over is None:
+            return None
         return Said(text=over.text if over.state is TurnState.FINISHED else "", started=tally.started)
+
+    async def _while_nobody_waits(self, material: Material, tally: Tally) -> Over | None:
+        async with Tasks() as tasks:
+            listening = tasks.spawn("ask for a job", self._listen(material, tally))
+            making_way = tasks.spawn("make way for a person", self._make_way(tally))
+            await asyncio.wait({listening, making_way}, return_when=asyncio.FIRST_COMPLETED)
+            return listening.result() if listening.done() else None
+
+    async def _make_way(self, tally: Tally) -> None:
+        await self._busy()
+        if self._codec.is_elsewhere(tally.started):
+            await asyncio.Event().wait()  # it slows nobody down, and what it said is paid for
 
     async def _listen(self, material: Material, tally: Tally) -> Over:
         async with self._orchestrator.run(material) as stream:

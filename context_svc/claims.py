@@ -238,6 +238,12 @@ def orphans(engine: Engine, now_us: int) -> Unit[tuple[Claim, ...]]:
     return tuple(claim_of(row) for row in rows)
 
 
+def held(owner: str) -> Unit[tuple[Claim, ...]]:
+    """Runs that the store believes to be this owner's."""
+    rows = yield Statement("SELECT * FROM turn WHERE state = 2 AND owner = :owner", {"owner": owner})
+    return tuple(claim_of(row) for row in rows)
+
+
 def waiting_sessions() -> Unit[tuple[tuple[str, str], ...]]:
     """Sessions, with their accounts, that have a queued turn that may run; at most 1,000."""
     rows = yield Statement(

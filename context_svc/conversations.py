@@ -138,6 +138,8 @@ class Conversations:
     ) -> AsyncIterator[Frame]:
         """Follow logs. Raises SessionNotFound, CursorAhead and TooManyStreams."""
         with self._readers.reader(user, all_sessions=all_sessions) as reader:
+            if all_sessions:
+                await self._readers.begin(reader)
             for cursor in cursors:
                 await self._readers.follow(reader, cursor)
             async for frame in reader.frames():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from chassis import failpoints
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import ConstraintFailed, Database, Unit
+from chassis.tasks import Tasks
 from context_svc.journal import ENDINGS, Entry, Kind
 from context_svc.readers import Beat, Frame, Reader, Readers
 from context_svc.runs import Material, Runs
@@ -36,12 +38,17 @@ class Entrance:
         self._schedule = schedule
         self._runs = runs
         self._clock = clock
+        self._tasks = Tasks()
 
     async def begin(self, opening: Opening, reader: Reader | None = None) -> Accepted:
         """Open a turn, durable on return; a new one is claimed in the same commit when its session is free.
 
-        `reader` follows the session from there on. Raises what the unit raises.
+        `reader` follows the session from there on. Raises what the unit raises. A caller that goes away meanwhile
+        stops nothing: what is committed is also begun.
         """
+        return await self._tasks.whole("open a turn", self._begin(opening, reader))
+
+    async def _begin(self, opening: Opening, reader: Reader | None) -> Accepted:
         began = self._clock.monotonic()
         place = self._schedule.place(opening.session_id, opening.account_id)
         try:
@@ -62,6 +69,7 @@ class Entrance:
         """Open a turn, then (to `follow`) tell everything of it up to its last event."""
         if not follow:
             yield (await self.begin(opening)).entry
+            failpoints.reach("after_ack")
             return
         with self._readers.reader(user) as reader:
             accepted = await self.begin(opening, reader)

@@ -274,6 +274,30 @@ class FrameUnexpected(ServiceError):
     message = "This frame does not belong here."
 
 
+class BackupNotFound(ServiceError):
+    """No such backup, or its file is gone."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "BACKUP_NOT_FOUND"
+    message = "No such backup."
+
+
+class BackupTooNew(ServiceError):
+    """The backup was made by a newer version than this one."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "BACKUP_TOO_NEW"
+    message = "This backup was made by a newer version. Update first."
+
+
+class ArchiveInvalid(ServiceError):
+    """A backup or an account's archive that is not whole, was changed, breaks the format, or is none of ours."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "ARCHIVE_INVALID"
+    message = "This file is not whole, or not one of ours."
+
+
 class PeerUnavailable(ServiceError):
     """Another room that this call needs does not answer."""
 
@@ -360,3 +384,37 @@ class SuggestionNotFound(ServiceError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "SUGGESTION_NOT_FOUND"
     message = "No such suggestion."
+
+
+class ImportNotFound(ServiceError):
+    """The import is unknown, forgotten, or somebody else's."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "IMPORT_NOT_FOUND"
+    message = "No such import, or it has expired."
+
+
+class OffsetMismatch(ServiceError):
+    """A chunk leaves a gap or goes beyond the end; metadata `offset` says where to go on."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "OFFSET_MISMATCH"
+    message = "The chunk does not begin where the last one ended."
+
+
+class MediaDigestMismatch(ServiceError):
+    """The bytes have not the announced SHA-256 or size."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "MEDIA_DIGEST_MISMATCH"
+    message = "What arrived is not what was announced."
+
+
+class FileRefused(Exception):
+    """media_svc does not take a file of an archive; `reason` is its own."""
+
+    message = "A file of the archive is not taken."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"media_svc refused a file: {reason}")
+        self.reason = reason

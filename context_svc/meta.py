@@ -22,6 +22,12 @@ async def open_mesh(database: Database) -> Mesh:
     return await database.write("meta", lambda: _identity(server_id, log_epoch))
 
 
+def log_epoch() -> Unit[str]:
+    """The epoch of the log as it is stored now."""
+    rows = yield Statement("SELECT value FROM meta WHERE key = 'log_epoch'")
+    return str(rows[0]["value"])
+
+
 def keep(key: str, value: str) -> Unit[str]:
     """Store `value` under `key` unless something is stored there; answer what is stored."""
     yield Statement(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -22,6 +22,7 @@ from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError
+from chassis.hints import Touched
 from chassis.tasks import Tasks
 from context_svc.errors import CursorAhead, SessionNotFound, TooManyStreams
 from context_svc.journal import Entry
@@ -36,6 +37,7 @@ PAGE_BYTES = 128 * 1024  # of them: all that a stalled reader holds beside its o
 HEARTBEAT = 15.0  # seconds of silence
 STALLED = 30.0  # seconds in which a client took nothing
 ROUND = 1.0  # seconds between two looks at all readers
+RECENT_US = 60_000_000  # how far back a hint makes us look: more than clocks differ and a commit takes
 LIFETIME = 3600.0  # seconds, give or take a tenth
 
 
@@ -77,12 +79,23 @@ class Refused:
 Frame: TypeAlias = Entry | Snapshot | Beat | Closed | Refused
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moved:
+    """Where a session's log stands now."""
+
+    session_id: str
+    account_id: str
+    last_sequence: int
+
+
 class Reader:
     """One open stream of one account. One task takes its frames; the other methods are for whoever has news."""
 
     def __init__(self, user: User, log_epoch: str, database: Database, clock: Clock) -> None:
         self.account_id = user.account
         self.sign_in = user.sign_in
+        self.began: Mapping[str, int] = {}
+        """Where each session of the account stood when a reader of all of them began, on a shared store."""
         self._log_epoch = log_epoch
         self._database = database
         self._clock = clock
@@ -145,6 +158,16 @@ class Reader:
             self._outbox.append(entry)
             self._bytes += len(entry.data)
         self._wake.set()
+
+    def look_again(self, session_id: str) -> None:
+        """Another process may have appended to a session that is followed: read on."""
+        if session_id in self._positions:
+            self._behind[session_id] = True
+            self._wake.set()
+
+    def has(self, session_id: str, sequence: int) -> bool:
+        """Whether nothing up to `sequence` is missing here, as far as this reader follows the session or began."""
+        return self._positions.get(session_id, self.began.get(session_id, 0)) >= sequence
 
     def say(self, refused: Refused) -> None:
         """Put in a frame that is no event, after what waits now."""
@@ -343,6 +366,31 @@ class Readers:
         self._of_session.setdefault(session_id, set()).add(reader)
         reader.follow(session_id, sequence, to_the_end=to_the_end)
 
+    async def begin(self, reader: Reader) -> None:
+        """Note where the account's sessions stand, so that what another process appends later can be told apart."""
+        if self._database.engine != "sqlite":
+            reader.began = await self._database.read(lambda: _positions_of(reader.account_id))
+
+    async def look_again(self, touched: Touched) -> None:
+        """Other processes may have appended: readers of what they touched read on from where they are."""
+        for session_id in [each for each in self._of_session if touched.concerns(each)]:
+            for reader in self._of_session[session_id]:
+                reader.look_again(session_id)
+        if not self._everything:
+            return
+        since_us = 0 if touched.everything else self._clock.now_us() - RECENT_US
+        accounts = frozenset(self._everything)
+        for moved in await self._database.read(lambda: _moved_since(since_us)):
+            if moved.account_id in accounts:
+                self._notice(moved)
+
+    def _notice(self, moved: Moved) -> None:
+        for reader in self._everything.get(moved.account_id, ()):
+            if reader.follows(moved.session_id) or reader.has(moved.session_id, moved.last_sequence):
+                continue
+            self._of_session.setdefault(moved.session_id, set()).add(reader)
+            reader.follow(moved.session_id, reader.began.get(moved.session_id, 0))
+
     def publish(self, entries: Iterable[Entry]) -> None:
         """Hand committed entries to everyone who reads their session."""
         for entry in entries:
@@ -409,6 +457,23 @@ def _discard(index: dict[str, set[Reader]], key: str, reader: Reader) -> None:
     readers.discard(reader)
     if not readers:
         index.pop(key, None)
+
+
+def _positions_of(account_id: str) -> Unit[Mapping[str, int]]:
+    rows = yield Statement(
+        "SELECT id, last_sequence FROM session WHERE account_id = :account", {"account": account_id}
+    )
+    return {row["id"]: row["last_sequence"] for row in rows}
+
+
+def _moved_since(since_us: int) -> Unit[Sequence[Moved]]:
+    rows = yield Statement(
+        "SELECT id, account_id, last_sequence FROM session WHERE update_us > :since", {"since": since_us}
+    )
+    return [
+        Moved(session_id=row["id"], account_id=row["account_id"], last_sequence=row["last_sequence"])
+        for row in rows
+    ]
 
 
 def _last_sequence(session_id: str, account_id: str) -> Unit[int | None]:

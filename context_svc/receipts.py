@@ -25,6 +25,9 @@ class ReceiptCodec(Protocol):
     def spent(self, receipt: bytes) -> Spent:
         """What the runs of a serialised TurnReceipt used."""
 
+    def is_elsewhere(self, started: bytes) -> bool:
+        """Whether the model of a serialised TurnStarted runs on machines that are not the mesh's."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Tally:

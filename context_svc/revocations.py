@@ -43,11 +43,21 @@ class EndedSignIn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EndedAccount:
+    """An account that was deleted while tokens of it may still be unexpired. Times in microseconds."""
+
+    account: str
+    end_us: int
+    forget_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class State:
     """Everything a room needs to judge a token; replaces what it holds."""
 
     keys: tuple[PublicKey, ...]
     sign_ins: tuple[EndedSignIn, ...]
+    accounts: tuple[EndedAccount, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +65,7 @@ class Change:
     """What one commit ended, or which keys a look at them changed."""
 
     sign_ins: tuple[EndedSignIn, ...] = ()
+    accounts: tuple[EndedAccount, ...] = ()
     keys: tuple[PublicKey, ...] = ()
     retired_keys: tuple[str, ...] = ()
 
@@ -114,6 +125,7 @@ class Feed:
         self._heartbeat = heartbeat.total_seconds()
         self._longest = longest.total_seconds()
         self._ended: dict[str, EndedSignIn] = {}
+        self._accounts: dict[str, EndedAccount] = {}
         self._outboxes: set[asyncio.Queue[Change | Closed]] = set()
         self._watchers: dict[int, Watcher] = {}
 
@@ -124,17 +136,33 @@ class Feed:
         ended = await database.read(lambda: _ended_since(since_us))
         for each in (*ended, *await database.read(lambda: _ended_tokens(tokens_us))):
             self._ended[each.sign_in] = each
+        now_us = self._clock.now_us()
+        for gone in await database.read(lambda: _ended_accounts(now_us)):
+            self._accounts[gone.account] = gone
         self._tell_own()
 
-    def ended(self, sign_ins: Iterable[EndedSignIn]) -> None:
-        """These sign-ins have ended, durably."""
-        news = tuple(sign_ins)
-        if not news:
+    async def catch_up(self, database: Database) -> None:
+        """Take up what other processes ended; readers hear of it as of an end of our own."""
+        now_us = self._clock.now_us()
+        since_us = now_us - round(_FORGET.total_seconds() * 1e6)
+        found = await database.read(lambda: _ended_since(since_us))
+        found += await database.read(lambda: _ended_tokens(now_us - _BEHIND_US))
+        gone = await database.read(lambda: _ended_accounts(now_us))
+        self.ended(
+            (each for each in found if each.sign_in not in self._ended),
+            (each for each in gone if each.account not in self._accounts),
+        )
+
+    def ended(self, sign_ins: Iterable[EndedSignIn], accounts: Iterable[EndedAccount] = ()) -> None:
+        """These sign-ins and accounts have ended, durably."""
+        news = Change(sign_ins=tuple(sign_ins), accounts=tuple(accounts))
+        if not news.sign_ins and not news.accounts:
             return
         self._forget()
-        self._ended |= {each.sign_in: each for each in news}
+        self._ended |= {each.sign_in: each for each in news.sign_ins}
+        self._accounts |= {each.account: each for each in news.accounts}
         self._tell_own()
-        self._send(Change(sign_ins=news))
+        self._send(news)
 
     def rekeyed(self, keys: Sequence[PublicKey], renewal: Renewal) -> None:
         """The keys that count are these from now on; `renewal` says what of them is news."""
@@ -153,7 +181,11 @@ class Feed:
         """The feed for one room: State first, Closed last."""
         end = self._clock.monotonic() + self._longest
         with self._outbox() as outbox, self._watching(room, instance, version):
-            yield State(keys=self._keys, sign_ins=tuple(self._ended.values()))
+            yield State(
+                keys=self._keys,
+                sign_ins=tuple(self._ended.values()),
+                accounts=tuple(self._accounts.values()),
+            )
             while self._clock.monotonic() < end:
                 frame = await self._next(outbox)
                 yield frame
@@ -206,9 +238,15 @@ class Feed:
     def _forget(self) -> None:
         now_us = self._clock.now_us()
         self._ended = {key: each for key, each in self._ended.items() if each.forget_us > now_us}
+        self._accounts = {key: each for key, each in self._accounts.items() if each.forget_us > now_us}
 
     def _tell_own(self) -> None:
-        self._own.replace(sign_ins=self._ended, accounts=())
+        self._own.replace(sign_ins=self._ended, accounts=self._accounts)
+
+
+def forget_us(end_us: int, last_token_us: int) -> int:
+    """When the last token of an account that ended then has expired by itself."""
+    return max(end_us + round(_FORGET.total_seconds() * 1e6), last_token_us + _BEHIND_US)
 
 
 def _overflow(outbox: asyncio.Queue[Change | Closed]) -> None:
@@ -223,6 +261,17 @@ def _ended_since(since_us: int) -> Unit[list[EndedSignIn]]:
         {"since_us": since_us},
     )
     return [EndedSignIn(sign_in=row["id"], account=row["account_id"], end_us=row["end_us"]) for row in rows]
+
+
+def _ended_accounts(now_us: int) -> Unit[list[EndedAccount]]:
+    rows = yield Statement(
+        "SELECT account_id, create_us, forget_us FROM deletion WHERE forget_us > :now_us ORDER BY create_us",
+        {"now_us": now_us},
+    )
+    return [
+        EndedAccount(account=row["account_id"], end_us=row["create_us"], forget_us=row["forget_us"])
+        for row in rows
+    ]
 
 
 def _ended_tokens(unexpired_us: int) -> Unit[list[EndedSignIn]]:

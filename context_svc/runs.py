@@ -47,6 +47,9 @@ log = telemetry.logger(__name__)
 
 SILENCE = 35.0  # seconds without a frame after which orchestrator_svc counts as frozen
 LAST_WORDS = 2.0  # seconds a cancelled run has to end by itself
+_RESTARTED = "The assistant was restarted while it answered."
+WINDOW, MODEL, TOOL = 2, 3, 4  # stages of a turn, the contract's numbers
+_BEGINS = {Kind.TURN_STARTED: MODEL, Kind.TOOL_STARTED: TOOL, Kind.TOOL_FINISHED: MODEL}
 SUMMARISED = 6  # messages of the shortest branch that a summary can stand for a part of
 IN_DOUBT = "An action may or may not have happened. Check before you try again."
 
@@ -139,6 +142,8 @@ class _Running:
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     device_id: str = ""
+    stage: int = WINDOW
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
     effects: dict[str, Call] = field(default_factory=dict)
     may_run: set[str] = field(default_factory=set)
     agents: dict[str, str] = field(default_factory=dict)
@@ -196,10 +201,14 @@ class Runs:
         self._clock = clock
         self._waiting = waiting
         self._running: dict[str, _Running] = {}
+        self._busy = asyncio.Event()
         self.arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def __contains__(self, turn_id: str) -> bool:
+        return turn_id in self._running
 
     def stop(self, turn_id: str, device_id: str) -> None:
         """Ask a run of this process to end as cancelled; one that is not here is not affected."""
@@ -208,10 +217,20 @@ class Runs:
             running.device_id = device_id
             running.stop.set()
 
+    def cut_off(self) -> None:
+        """End every run of this process as failed, with what it has said: the process stops."""
+        for running in self._running.values():
+            running.cut.set()
+
+    async def busy(self) -> None:
+        """Return as soon as a turn runs here."""
+        await self._busy.wait()
+
     async def perform(self, material: Material) -> bool:
         """Run a claimed turn to its end. False: its end could not be stored; `bury` must be tried later."""
         claim = material.claim
         running = self._running[claim.turn_id] = _Running()
+        self._busy.set()
         if claim.cancel_device is not None:
             self.stop(claim.turn_id, claim.cancel_device)
         try:
@@ -226,6 +245,8 @@ class Runs:
             return False
         finally:
             del self._running[claim.turn_id]
+            if not self._running:
+                self._busy.clear()
         return True
 
     async def bury(self, claim: Claim) -> None:
@@ -238,7 +259,7 @@ class Runs:
             text=text,
             usage=b"",
             reason="EFFECT_IN_DOUBT" if calls else "OWNER_LOST",
-            explanation=IN_DOUBT if calls else "The assistant was restarted while it answered.",
+            explanation=IN_DOUBT if calls else _RESTARTED,
             retryable=not calls,
         )
         over = self._whole(claim, over)
@@ -285,6 +306,8 @@ class Runs:
         match error:
             case None:
                 return telling.result()
+            case TimeoutError() if running.cut.is_set():
+                return self._broken(claim, running, pen, "OWNER_LOST", _RESTARTED)
             case TimeoutError():
                 reason, explanation = "FROZEN", "The assistant made no progress."
             case ServiceError():
@@ -303,11 +326,14 @@ class Runs:
             Tasks() as tasks,
         ):
             tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
+            tasks.spawn("cut a turn off", _cut_when(running, patience))
             tally.context_keys = stream.context_keys
             tasks.spawn("let effects run", _let_run(running, stream))
             async for frame in stream.frames():
-                if not running.stop.is_set():
+                if not running.stop.is_set() and not running.cut.is_set():
                     patience.reschedule(loop.time() + SILENCE)
+                if isinstance(frame, Happened):
+                    running.stage = _BEGINS.get(frame.kind, running.stage)
                 match frame:
                     case Over() | Suspended():
                         await _all_of(running.hosted.values())
@@ -380,6 +406,7 @@ class Runs:
             reason="" if cancelled else "EFFECT_IN_DOUBT" if in_doubt else reason,
             explanation=IN_DOUBT if in_doubt else explanation,
             retryable=not in_doubt,
+            stage=running.stage,
         )
         return self._whole(claim, over)
 
@@ -453,3 +480,8 @@ async def _cancel_when(running: _Running, stream: TurnStream, patience: asyncio.
     await running.stop.wait()
     patience.reschedule(asyncio.get_running_loop().time() + LAST_WORDS)
     await stream.cancel()
+
+
+async def _cut_when(running: _Running, patience: asyncio.Timeout) -> None:
+    await running.cut.wait()
+    patience.reschedule(asyncio.get_running_loop().time())

@@ -24,6 +24,7 @@ log = telemetry.logger(__name__)
 
 RENEWAL = 2.0  # seconds
 LOOK_AROUND = 1.0  # seconds
+LAST_COMMITS = 2.0  # seconds that turns have to be stored when they were cut off
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +62,7 @@ class Schedule:
         self._accounts: dict[str, _Places] = {}
         self._taken: dict[str, bool] = {}  # sessions at work here; True: woken since it last looked
         self._unended: dict[str, Claim] = {}
+        self._strays: frozenset[tuple[str, int]] = frozenset()
         self._tasks = Tasks()
         self._draining = False
 
@@ -121,14 +123,25 @@ class Schedule:
                 await self._tasks.aclose()
 
     async def drain(self, grace: float) -> None:
-        """Take no more turns and wait at most `grace` seconds for those that run."""
+        """Take no more turns, wait at most `grace` seconds for those that run, and end what is left with what it said.
+
+        What is queued starts where there is another process, or at the next start.
+        """
         self._draining = True
+        if not await self._idle(grace):
+            log.warning("turns were cut off", turns=len(self._taken))
+            self._runs.cut_off()
+            await self._idle(LAST_COMMITS)
+
+    async def _idle(self, within: float) -> bool:
+        """Whether no turn runs here any more, at the latest after some seconds."""
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(within):
                 while self._taken:
                     await self._clock.sleep(0.05)
         except TimeoutError:
-            log.warning("turns were cut off", turns=len(self._taken))
+            return False
+        return True
 
     async def _begin(self, place: Place, material: Material) -> None:
         self._taken[place.session_id] = True
@@ -208,6 +221,7 @@ class Schedule:
         for claim in [*self._unended.values()]:
             await self._runs.bury(claim)
             del self._unended[claim.turn_id]
+        await self._bury_strays()
         for claim in await self._database.read(lambda: claiming.orphans(self._database.engine, now_us)):
             await self._runs.bury(claim)
         for turn_id, device_id in await self._database.read(
@@ -216,3 +230,18 @@ class Schedule:
             self._runs.stop(turn_id, device_id)
         for session_id, account_id in await self._database.read(claiming.waiting_sessions):
             self.wake(session_id, account_id)
+
+    async def _bury_strays(self) -> None:
+        """End turns that this process holds and does not run: their claim was committed, and its answer lost.
+
+        One that is just about to run looks the same, but not for two looks.
+        """
+        held = await self._database.read(lambda: claiming.held(self._claims.owner))
+        strays = {
+            (claim.turn_id, claim.attempt): claim
+            for claim in held
+            if claim.turn_id not in self._runs and claim.turn_id not in self._unended
+        }
+        for stray in strays.keys() & self._strays:
+            await self._runs.bury(strays[stray])
+        self._strays = frozenset(strays)

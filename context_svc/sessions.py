@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Unit
@@ -277,6 +277,7 @@ class Sessions:
     def _delete(self, user: User, session_id: str) -> Unit[Then]:
         session = yield from self._locked(user, session_id)
         then = yield from self._turns.forget(session_id)
+        failpoints.reach("mid_erase_step")
         yield from rows.delete(session)
         return then
 

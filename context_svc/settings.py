@@ -36,6 +36,10 @@ class ContextSettings(Settings):
         description="Database URL, `sqlite:///path` or `postgresql://…`; empty: `context.db` in DATA_DIR.",
     )
     database_schema: str = Field(default="context", description="Schema of the tables on PostgreSQL.")
+    backup_dir: Path | None = Field(
+        default=None,
+        description="Folder of the backups, outside DATA_DIR; empty: DATA_DIR's name with `-backups`, beside it.",
+    )
     server_name: str = Field(default="Assistant", description="Name of this mesh, as clients show it.")
     open_registration: bool = Field(
         default=False, description="Whether anybody may register, once there is a first account."
@@ -64,6 +68,12 @@ class ContextSettings(Settings):
     registrations_per_hour: int = Field(
         default=5, ge=1, le=10_000, description="New accounts in an hour from one network."
     )
+    exports_per_hour: int = Field(
+        default=1, ge=1, le=1_000, description="Exports of one account that begin within an hour."
+    )
+    import_limit: int = Field(
+        default=4 * 1024**3, ge=1, description="Largest archive that an account may import, in bytes."
+    )
     running_turns_per_account: int = Field(
         default=4, ge=1, le=10_000, description="Turns of one account that run at once; others wait in order."
     )
@@ -76,6 +86,16 @@ class ContextSettings(Settings):
     turn_tokens: int = Field(default=200_000, ge=1, description="Tokens of one turn, read and written.")
     turn_seconds: float = Field(
         default=900, gt=0, description="Seconds of one turn, waiting for the person not counted."
+    )
+    drain_seconds: float = Field(
+        default=18, ge=0, le=600, description="Seconds that running turns have when the room is told to stop."
+    )
+    linger_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="Seconds for which a room that was told to stop still serves: until a balancer that asks for its"
+        " health sends nobody any more. 5 behind the Envoy of this repository, when there are replicas.",
     )
     daily_cost_micro_usd: int = Field(
         default=5_000_000,
@@ -93,3 +113,9 @@ class ContextSettings(Settings):
     def database_url(self) -> str:
         """Where the database is."""
         return self.database or f"sqlite://{(self.data_dir / 'context.db').absolute()}"
+
+    @property
+    def backups(self) -> Path:
+        """Where backups lie."""
+        data = self.data_dir.absolute()
+        return self.backup_dir or data.with_name(f"{data.name}-backups")

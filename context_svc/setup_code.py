@@ -40,6 +40,15 @@ class SetupCode:
         nonce = await self._database.read(_unused_nonce)
         return None if nonce is None else grouped(self._code(nonce))
 
+    def renew(self, now_us: int) -> Unit[None]:
+        """Part of a unit: once the last account is gone, the next one needs a code that nobody has seen."""
+        left = yield Statement("SELECT 1 AS one FROM account LIMIT 1")
+        if left:
+            return
+        yield Statement("DELETE FROM registration_code WHERE kind = :kind", {"kind": SETUP})
+        yield Statement("DELETE FROM meta WHERE key = :key", {"key": _NONCE})
+        yield from self._prepare(ids.uuid(), now_us)
+
     def _prepare(self, nonce: str, now_us: int) -> Unit[None]:
         kept = yield from meta.keep(_NONCE, nonce)
         yield from add_code(hash_code(self._code(kept)), SETUP, now_us, None)

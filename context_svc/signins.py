@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.call import User
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit
@@ -150,6 +150,7 @@ class SignIns:
             return outcome
 
         outcome = await self._database.write("sign_in", unit, committed=self._refreshed)
+        failpoints.reach("refresh_after_rotate_before_reply")
         match outcome:
             case Refreshed():
                 return self._tokens(

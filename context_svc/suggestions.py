@@ -168,6 +168,32 @@ def _page(
     return [_suggestion(row) for row in rows]
 
 
+def all_of(account_id: str) -> Unit[list[Suggestion]]:
+    """Part of a unit: everything that was ever proposed to the account, the oldest first."""
+    return (yield from _page(account_id, 0, None, 10_000))[::-1]
+
+
+def keep(account_id: str, value: Suggestion) -> Unit[bool]:
+    """Part of a unit: keep a suggestion as it stood elsewhere, unless the same was ever proposed here."""
+    evidence = [[each.session_id, each.turn_id, each.choose_us] for each in value.evidence]
+    rows = yield Statement(
+        "INSERT INTO suggestion (id, account_id, field, value, evidence, state, create_us, resolve_us)"
+        " VALUES (:id, :account, :field, :value, :evidence, :state, :created, :resolved)"
+        " ON CONFLICT DO NOTHING RETURNING id",
+        {
+            "id": value.id,
+            "account": account_id,
+            "field": value.field,
+            "value": value.value,
+            "evidence": json.dumps(evidence),
+            "state": int(value.state),
+            "created": value.create_us,
+            "resolved": value.resolve_us,
+        },
+    )
+    return bool(rows)
+
+
 def _suggestion(row: Row) -> Suggestion:
     return Suggestion(
         id=row["id"],

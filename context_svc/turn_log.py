@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from chassis import failpoints
 from chassis.clock import Clock
 from chassis.database import Database
 from context_svc.claims import Claim, Claims, Ending, Holding
@@ -78,6 +79,8 @@ class TurnLog:
         self._size += len(text)
         self._something.set()
         if self._first_delta or self._size >= PLENTY:
+            if self._first_delta:
+                failpoints.reach("after_first_token")
             self._first_delta = False
             self._urgent.set()
         if self._size >= MOST_UNWRITTEN:
@@ -107,6 +110,7 @@ class TurnLog:
                     lambda drafts=drafts: self._claims.append(self._claim, drafts, self._clock.now_us()),  # type: ignore[misc]
                     committed=self._publish,
                 )
+                failpoints.reach("between_event_batches")
             for tell in durable:
                 tell()
 
@@ -119,11 +123,13 @@ class TurnLog:
     async def end(self, ending: Ending) -> tuple[Entry, ...]:
         """Write what still waits and the turn's end, in one commit. `write` must not run any more."""
         drafts = self._taken()
-        return await self._database.write(
+        entries = await self._database.write(
             self._claim.session_id,
             lambda: self._claims.end(self._claim, drafts, ending, self._clock.now_us()),
             committed=self._publish,
         )
+        failpoints.reach("after_turn_finished_commit")
+        return entries
 
     async def hold(self, holding: Holding) -> tuple[Entry, ...]:
         """Write what still waits and let go of the turn, in one commit. `write` must not run any more."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from chassis import failpoints
 from chassis.database import Row, Statement, Unit
 from context_svc.errors import IdempotencyKeyReused, MessageNotFound, TurnNotFound
 
@@ -124,6 +125,7 @@ def remember(key: Key, session_id: str, turn_id: str) -> Unit[None]:
             "turn": turn_id,
         },
     )
+    failpoints.reach("after_idem_row")
 
 
 def locked_turn(account_id: str, session_id: str, turn_id: str) -> Unit[Row]:

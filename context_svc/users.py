@@ -14,6 +14,7 @@ from chassis.database import Database, Row, Statement, Unit
 from context_svc import api_tokens, audit, commands, setup_code
 from context_svc.accounts import Account, account_from, email_key
 from context_svc.audit import Entry, Event
+from context_svc.deletions import is_ending
 from context_svc.errors import AccountNotFound, IdempotencyKeyReused
 from context_svc.paging import PageTokens, Query, page_size
 from context_svc.passwords import Passwords
@@ -33,6 +34,7 @@ class Summary:
 
     account: Account
     blocked: bool
+    deleting: bool
     last_use_us: int | None
     devices: int
     sessions: int
@@ -153,11 +155,14 @@ class Users:
 
 
 def _hold(account: str) -> Unit[bool]:
-    """The account's row, kept until the commit; answers whether it is blocked. Raises AccountNotFound."""
+    """The account's row, kept until the commit; answers whether it is blocked.
+
+    Raises AccountNotFound, also once it was deleted.
+    """
     rows = yield Statement(
         "UPDATE account SET version = version WHERE id = :id RETURNING blocked_us", {"id": account}
     )
-    if not rows:
+    if not rows or (yield from is_ending(account)):
         raise AccountNotFound
     return rows[0]["blocked_us"] is not None
 
@@ -202,7 +207,8 @@ def _revoke(request_id: str, account: str, block: bool, now_us: int) -> Unit[Rev
 def _page(after: Sequence[str | int] | None, limit: int, now_us: int) -> Unit[list[Summary]]:
     place = "WHERE (a.create_us, a.id) > (:after_us, :after_id)" if after else ""
     rows = yield Statement(
-        "SELECT a.*, (SELECT MAX(d.last_use_us) FROM device d WHERE d.account_id = a.id) AS last_use_us,"  # noqa: S608 - ours
+        "SELECT a.*, (SELECT COUNT(*) FROM deletion e WHERE e.account_id = a.id) AS erasures,"  # noqa: S608 - ours
+        " (SELECT MAX(d.last_use_us) FROM device d WHERE d.account_id = a.id) AS last_use_us,"
         " (SELECT COUNT(*) FROM sign_in s WHERE s.account_id = a.id AND s.end_us IS NULL"
         " AND s.expire_us > :now_us) AS devices"
         f" FROM account a {place} ORDER BY a.create_us, a.id LIMIT :limit",
@@ -219,6 +225,7 @@ def _summary(row: Row) -> Summary:
     return Summary(
         account=account_from(row),
         blocked=row["blocked_us"] is not None,
+        deleting=row["erasures"] > 0,
         last_use_us=row["last_use_us"],
         devices=row["devices"],
         sessions=row["session_count"],

@@ -31,10 +31,12 @@ from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import Phase
 from llm_svc.errors import RosterInvalid
+from llm_svc.forgetting import Forgetting
 from llm_svc.peers import RevocationFeed
 from llm_svc.profiles import built_in_model
 from llm_svc.providers import script
 from llm_svc.providers.anthropic import Anthropic
+from llm_svc.providers.builtin import Builtin
 from llm_svc.providers.chat_body import COMPATIBLE, OFFICIAL
 from llm_svc.providers.cohere import Cohere
 from llm_svc.providers.long_tail import LongTail
@@ -74,10 +76,14 @@ async def app(
         for provider in providers:
             health.set(f"{PROVIDER}/{provider.name}", True)
         cache = ResponseCache(clock, max_bytes=settings.response_cache_mib << 20)
+        engines = [provider.forget for provider in providers if isinstance(provider, Builtin)]
+        forgetting = Forgetting(cache.forget, engines)
+        tasks = await stack.enter_async_context(Tasks())
+        tasks.spawn("forget ended accounts", forgetting.run())
         servicer = GenerationServicer(Runs(catalogue, clock, attempts=attempts, cache=cache), catalogue)
         boundary = Boundary(
             policies=POLICIES,
-            authenticator=authenticator or await _authenticator(settings, clock, cache, stack),
+            authenticator=authenticator or await _authenticator(settings, clock, forgetting, stack),
             domain=DOMAIN,
             clock=clock,
         )
@@ -168,13 +174,13 @@ def _remote(each: Configured) -> Provider:
 
 
 async def _authenticator(
-    settings: Settings, clock: Clock, cache: ResponseCache, stack: AsyncExitStack
+    settings: Settings, clock: Clock, forgetting: Forgetting, stack: AsyncExitStack
 ) -> Authenticator:
     """Checks tokens of people by the feed's keys, of rooms by the operator's list of theirs.
 
-    The answers kept for an account go when the feed names it.
+    What is kept of an account goes when the feed names it.
     """
-    people, grants, revocations = KeySet(), KeySet(), Forgetful(clock, cache.forget)
+    people, grants, revocations = KeySet(), KeySet(), Forgetful(clock, forgetting.ended)
     await _follow_feed(settings, clock, Trust(people, revocations, clock, grants=grants), stack)
     jwks = json.loads((settings.keys_dir / "rooms.jwks").read_text())["keys"]
     return Authenticator(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from chassis.call import Caller, Grant, RoomCaller
 from chassis.errors import GrantInvalid
@@ -19,6 +19,13 @@ async def checked(frames: AsyncIterator[Frame], caller: Caller | None) -> AsyncI
         if isinstance(frame, Start):
             require(frame, caller)
         yield frame
+
+
+def all_checked(starts: Sequence[Start], caller: Caller | None) -> Sequence[Start]:
+    """The same openings. Raises GrantInvalid when the caller has no leave for one of them."""
+    for start in starts:
+        require(start, caller)
+    return starts
 
 
 def require(start: Start, caller: Caller | None) -> None:

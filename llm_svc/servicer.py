@@ -40,7 +40,8 @@ class GenerationServicer(rpc.GenerationServiceServicer):
         self, request: pb.BatchGenerateRequest, context: object
     ) -> pb.BatchGenerateResponse:
         """Several one-step requests."""
-        return wire.batch(await self._batches.run([wire.start(each) for each in request.requests]))
+        starts = [wire.start(each) for each in request.requests]
+        return wire.batch(await self._batches.run(leave.all_checked(starts, call.current().caller)))
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
         """The tokens of a window."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import assert_never
 
-from chassis import telemetry
+from chassis import failpoints, telemetry
 from chassis.clock import Clock
 from chassis.errors import ServiceError
 from chassis.tasks import Tasks
@@ -213,6 +213,7 @@ class _Run:
         said = Said()
         self._line.doing = Doing(Activity.WORKING)
         if not self._cancelled:
+            failpoints.reach("before_provider_call")
             self._step = self._tasks.spawn("model step", self._ask(said))
             await asyncio.wait({self._step})
         if self._cancelled and said.end is None:

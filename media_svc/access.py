@@ -36,7 +36,6 @@ def _context(deadline: timedelta | None, *, after_end: bool = False) -> Policy:
         audience=Audience.ROOM,
         deadline=deadline,
         callers=_CONTEXT,
-        served=False,
         grants={"context": "job"},
         after_end=after_end,
     )
@@ -44,7 +43,7 @@ def _context(deadline: timedelta | None, *, after_end: bool = False) -> Policy:
 
 def _backup() -> Policy:
     """Everybody's files at once, for the operator: no grant names that."""
-    return Policy(audience=Audience.ROOM, deadline=None, callers=_CONTEXT, served=False)
+    return Policy(audience=Audience.ROOM, deadline=None, callers=_CONTEXT)
 
 
 POLICIES: Policies = {
@@ -67,6 +66,7 @@ POLICIES: Policies = {
     f"{_MEDIA}/ReleaseMedia": _context(_READ, after_end=True),
     f"{_MEDIA}/EraseOwner": _context(_CHUNK, after_end=True),
     f"{_MEDIA}/ExportOwner": _context(None),
+    f"{_MEDIA}/ImportMedia": _context(None),
     f"{_MEDIA}/WriteBackup": _backup(),
     f"{_MEDIA}/ReadBackup": _backup(),
     f"{_KNOWLEDGE}/IngestDocument": _reader(_READ),

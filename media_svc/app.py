@@ -22,6 +22,8 @@ from chassis.tokens import ROOM_TOKEN, USER_TOKEN, Signer, Verifier
 from chassis.trust import Trust, follow
 from media_svc import peers
 from media_svc.access import POLICIES
+from media_svc.arrivals import Arrivals
+from media_svc.backup import Backup
 from media_svc.blobs import open_blobs
 from media_svc.checking import Checks
 from media_svc.intake import Intake
@@ -30,6 +32,7 @@ from media_svc.schema import MIGRATIONS
 from media_svc.servicer import KNOWLEDGE, MEDIA, KnowledgeServicer, MediaServicer
 from media_svc.settings import Settings
 from media_svc.shelf import Shelf
+from media_svc.stewardship import Stewardship
 from media_svc.sweeping import Sweeper
 
 ROOM = "media"
@@ -84,8 +87,15 @@ async def _files(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Se
     tasks.spawn("sweep", sweeper.run())
     intake = Intake(database, blobs, checks, clock, limits=limits, quota=settings.quota)
     shelf = Shelf(database, blobs, sweeper, clock, quota=settings.quota)
+    arrivals = Arrivals(database, blobs, clock, limits=limits, quota=settings.quota, work=work)
     return _Services(
-        media=MediaServicer(intake, shelf),
+        media=MediaServicer(
+            intake,
+            shelf,
+            Stewardship(database, blobs, sweeper, clock),
+            arrivals,
+            Backup(database, blobs, clock, work),
+        ),
         knowledge=KnowledgeServicer(),
     )
 

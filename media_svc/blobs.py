@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -25,6 +25,7 @@ from chassis import ids
 from chassis.errors import StoreUnavailable
 
 PIECE = 256 * 1024
+_WRITES = 5  # tries to write a file whose folder others keep removing
 
 
 class BlobMissing(Exception):
@@ -52,8 +53,12 @@ class Blobs(Protocol):
 
 def kept_key(account: str, sha256: str, media_id: str) -> str:
     """A new file's own key."""
-    owner = hashlib.sha256(account.encode()).hexdigest()[:32]
-    return f"kept/{owner}/{sha256}.{media_id}"
+    return f"{kept_prefix(account)}{sha256}.{media_id}"
+
+
+def kept_prefix(account: str) -> str:
+    """Every kept file of a person."""
+    return f"kept/{hashlib.sha256(account.encode()).hexdigest()[:32]}/"
 
 
 def parts_prefix(upload_id: str) -> str:
@@ -85,13 +90,14 @@ class ObjectBlobs:
     async def put(self, key: str, content: bytes | BinaryIO) -> None:
         """See `Blobs.put`."""
         with _translated():
-            await obstore.put_async(self._store, key, content)
+            await self._write(key, content)
             if self._folder is not None:
-                await asyncio.to_thread(_sync_file, self._folder, key)
+                with suppress(FileNotFoundError):  # it was kept, and somebody has removed it since
+                    await asyncio.to_thread(_sync_file, self._folder, key)
 
     async def read(self, key: str, *, offset: int = 0, length: int) -> AsyncIterator[bytes]:
         """See `Blobs.read`."""
-        with _translated():
+        with _found(), _translated():
             found = await obstore.get_async(self._store, key, options={"range": (offset, offset + length)})
             async for piece in found.stream(min_chunk_size=PIECE):
                 for at in range(0, len(piece), PIECE):
@@ -110,6 +116,20 @@ class ObjectBlobs:
         with _translated():
             await anext(obstore.list(self._store, "incoming", chunk_size=1), None)
 
+    async def _write(self, key: str, content: bytes | BinaryIO) -> None:
+        """Write an object; anew when its folder, empty until then, was removed together with the last file in it."""
+        for _ in range(_WRITES - 1):
+            try:
+                await obstore.put_async(self._store, key, content)
+            except (FileNotFoundError, BaseError) as error:
+                if self._folder is None or not _vanished(error):
+                    raise
+                if not isinstance(content, bytes):
+                    content.seek(0)
+            else:
+                return
+        await obstore.put_async(self._store, key, content)
+
     async def _below(self, prefix: str) -> list[str]:
         found = await obstore.list(self._store, prefix.rstrip("/")).collect_async()
         return [each["path"] for each in found]
@@ -122,11 +142,24 @@ class ObjectBlobs:
 
 
 @contextmanager
+def _found() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise BlobMissing(str(error.__cause__)) from error
+        raise
+
+
+def _vanished(error: Exception) -> bool:
+    """Whether a folder went away while something was put into it; obstore says so in words only."""
+    return isinstance(error, FileNotFoundError) or "No such file or directory" in str(error)
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise BlobMissing(str(error)) from error
     except (BaseError, OSError) as error:
         raise StoreUnavailable(f"the object store failed: {type(error).__name__}") from error
 
@@ -140,7 +173,7 @@ def _sync_file(folder: Path, key: str) -> None:
 
 def _sync_parents(folder: Path, key: str) -> None:
     for parent in (folder / key).parents:
-        if parent.is_dir():
+        with suppress(FileNotFoundError):  # a folder that became empty is removed by whoever emptied it
             _sync(parent)
         if parent == folder:
             return

@@ -9,13 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.clock import Clock
 from chassis.database import Database
+from chassis.errors import TokenRevoked
 from chassis.tasks import Tasks
 from media_svc import kinds, library, outbox, uploads
 from media_svc.blobs import BlobMissing, Blobs
-from media_svc.errors import MediaDigestMismatch, MediaTooLarge, MediaTypeUnsupported, Refusal
+from media_svc.errors import MediaDigestMismatch, MediaTooLarge, MediaTypeUnsupported, Refusal, UploadNotFound
 from media_svc.kinds import Found, Limits
 from media_svc.library import Media
 from media_svc.uploads import Announced, Upload
@@ -57,6 +58,10 @@ class Checks:
             running = self._running[upload.id] = self._tasks.spawn("check an upload", self._check(upload))
             running.add_done_callback(lambda _: self._running.pop(upload.id, None))
         return running
+
+    def sweep_soon(self) -> None:
+        """Something was left that is to be swept."""
+        self._due.set()
 
     async def wait(self, upload: Upload, patience: timedelta | None) -> Upload:
         """The upload after its check, or as it was when that takes longer than `patience`.
@@ -101,8 +106,14 @@ class Checks:
         await self._database.write(upload.account, lambda: outbox.schedule(media.blob_key, due))
         file.seek(0)
         await self._blobs.put(media.blob_key, file)
+        failpoints.reach("mid_upload_finalise_rename")
         now = self._clock.now_us()
-        return await self._database.write(upload.account, lambda: uploads.finish(upload, media, now))
+        try:
+            return await self._database.write(upload.account, lambda: uploads.finish(upload, media, now))
+        except (TokenRevoked, UploadNotFound):  # the account or the upload went while its bytes were kept
+            await self._database.write("sweep", lambda: outbox.schedule(media.blob_key, now))
+            self._due.set()
+            raise
 
     def _fresh(self, upload: Upload, found: Found) -> Media:
         return library.fresh(

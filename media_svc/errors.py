@@ -105,6 +105,22 @@ class IdempotencyKeyReused(ServiceError):
     message = "This id was used for another upload. Make a new one."
 
 
+class BackupTooNew(ServiceError):
+    """The backup was made by a newer version than this one."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "BACKUP_TOO_NEW"
+    message = "This backup was made by a newer version. Update first."
+
+
+class ArchiveInvalid(ServiceError):
+    """A backup that is not whole, or none of ours."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "ARCHIVE_INVALID"
+    message = "This backup is not whole, or not one of ours."
+
+
 class PageTokenInvalid(ServiceError):
     """The page token is not ours, or of another query."""
 

@@ -8,10 +8,11 @@ from datetime import timedelta
 from chassis import ids
 from chassis.clock import Clock
 from chassis.database import Database
-from media_svc import errors, uploads
+from chassis.errors import TokenRevoked
+from media_svc import errors, outbox, uploads
 from media_svc.blobs import Blobs, part_key
 from media_svc.checking import Checks
-from media_svc.errors import MediaDigestMismatch, MediaTooLarge
+from media_svc.errors import MediaDigestMismatch, MediaTooLarge, UploadNotFound
 from media_svc.kinds import Limits
 from media_svc.library import Media
 from media_svc.uploads import Announced, Part, State, Upload
@@ -89,9 +90,14 @@ class Intake:
         part = Part(position=upload.received, size=len(chunk) - known, blob_key=part_key(upload.id))
         await self._blobs.put(part.blob_key, chunk[known:])
         now = self._clock.now_us()
-        return await self._database.write(
-            upload.account, lambda: uploads.append(upload.account, upload.id, part, now)
-        )
+        try:
+            return await self._database.write(
+                upload.account, lambda: uploads.append(upload.account, upload.id, part, now)
+            )
+        except (TokenRevoked, UploadNotFound):  # it went while its bytes were kept
+            await self._database.write("sweep", lambda: outbox.schedule(part.blob_key, now))
+            self._checks.sweep_soon()
+            raise
 
     async def _refuse(self, upload: Upload) -> Upload:
         now = self._clock.now_us()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from chassis.database import Row, Statement, Unit
+from chassis.errors import TokenRevoked
 from media_svc.blobs import kept_key
 from media_svc.errors import MediaNotFound, PageTokenInvalid
 from media_svc.kinds import Found, Kind
@@ -47,7 +48,20 @@ class Page:
 
 
 def lock(account: str, now_us: int) -> Unit[None]:
-    """Hold the person's row until the end of the transaction: what is read after it stays true."""
+    """Hold the person's row until the end of the transaction: what is read after it stays true.
+
+    Raises TokenRevoked once the account is being erased: nothing may be added to it then.
+    """
+    yield from hold(account, now_us)
+    erased = yield Statement(
+        "SELECT 1 AS one FROM erased_account WHERE account = :account", {"account": account}
+    )
+    if erased:
+        raise TokenRevoked("the account is erased")
+
+
+def hold(account: str, now_us: int) -> Unit[None]:
+    """Hold the person's row, also of an account that is being erased."""
     yield Statement(
         "INSERT INTO holder (account, touched_us) VALUES (:account, :now)"
         " ON CONFLICT (account) DO UPDATE SET touched_us = excluded.touched_us",
@@ -64,7 +78,15 @@ def find(account: str, media_id: str, now_us: int) -> Unit[Media]:
     )
     if not rows:
         raise MediaNotFound
-    return _media(rows[0])
+    return from_row(rows[0])
+
+
+def find_named(account: str, media_id: str, now_us: int) -> Unit[Media]:
+    """The same for one of several. Raises MediaNotFound with metadata `media_id`."""
+    try:
+        return (yield from find(account, media_id, now_us))
+    except MediaNotFound:
+        raise MediaNotFound(metadata={"media_id": media_id}) from None
 
 
 def seen_again(account: str, upload_sha256: str, *, local_only: bool, now_us: int) -> Unit[Media | None]:
@@ -80,7 +102,7 @@ def seen_again(account: str, upload_sha256: str, *, local_only: bool, now_us: in
             "sha256": upload_sha256,
         },
     )
-    return _media(rows[0]) if rows else None
+    return from_row(rows[0]) if rows else None
 
 
 def add(media: Media) -> Unit[None]:
@@ -160,7 +182,7 @@ def page(account: str, *, kind: Kind | None, size: int, token: str, now_us: int)
             "limit": limit + 1,
         },
     )
-    media = [_media(row) for row in rows[:limit]]
+    media = [from_row(row) for row in rows[:limit]]
     following = _token(account, kind, media[-1]) if len(rows) > limit else ""
     return Page(media=media, next=following, used_bytes=(yield from used(account)))
 
@@ -192,7 +214,8 @@ def fresh(
     )
 
 
-def _media(row: Row) -> Media:
+def from_row(row: Row) -> Media:
+    """A row of ``SELECT *`` or ``RETURNING *``."""
     return Media(
         id=row["id"],
         account=row["account"],

@@ -56,5 +56,14 @@ def done(blob_key: str) -> Unit[None]:
     yield Statement("DELETE FROM blob_removal WHERE blob_key = :key", {"key": blob_key})
 
 
+def due_below(prefix: str, now_us: int) -> Unit[list[str]]:
+    """The removals below a prefix that the store has not done yet; not those of keys about to be filled."""
+    rows = yield Statement(
+        "SELECT blob_key FROM blob_removal WHERE blob_key LIKE :keys AND (attempts > 0 OR due_us <= :now)",
+        {"keys": f"{prefix}%", "now": now_us},
+    )
+    return [row["blob_key"] for row in rows]
+
+
 def _pause_us(attempts: int) -> int:
     return min(_SECOND_US << min(attempts, 20), _LONGEST_US)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chassis.migrations import Migration
+from media_svc import erased
 
 _FILES = """
 CREATE TABLE holder (
@@ -61,4 +62,26 @@ CREATE TABLE blob_removal (
 CREATE INDEX blob_removal_due ON blob_removal (due_us);
 """
 
-MIGRATIONS = (Migration(version=1, name="files", sql={"all": _FILES}),)
+_ACCOUNTS = """
+CREATE TABLE claim (
+  account TEXT NOT NULL,
+  id TEXT NOT NULL,
+  media_id TEXT NOT NULL REFERENCES media (id) ON DELETE CASCADE,
+  position BIGINT NOT NULL,
+  session_id TEXT NOT NULL,
+  excluded BIGINT NOT NULL,
+  PRIMARY KEY (account, id, media_id)
+);
+CREATE INDEX claim_media ON claim (media_id);
+CREATE TABLE erased_account (
+  account TEXT PRIMARY KEY,
+  job_id TEXT NOT NULL,
+  create_us BIGINT NOT NULL
+);
+"""
+
+MIGRATIONS = (
+    Migration(version=1, name="files", sql={"all": _FILES}),
+    Migration(version=10, name="claims and erased accounts", sql={"all": _ACCOUNTS}),
+    erased.MIGRATION,
+)

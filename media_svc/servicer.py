@@ -11,8 +11,11 @@ from assistant.media.v1 import media_pb2 as pb
 from assistant.media.v1 import media_pb2_grpc as rpc
 from chassis import call
 from media_svc import wire
+from media_svc.arrivals import Arrivals
+from media_svc.backup import Backup
 from media_svc.intake import Intake
 from media_svc.shelf import Shelf
+from media_svc.stewardship import Stewardship
 
 MEDIA = pb.DESCRIPTOR.services_by_name["MediaService"].full_name
 KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_name
@@ -21,9 +24,14 @@ KNOWLEDGE = knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_n
 class MediaServicer(rpc.MediaServiceServicer):
     """Files of the person who calls."""
 
-    def __init__(self, intake: Intake, shelf: Shelf) -> None:
+    def __init__(
+        self, intake: Intake, shelf: Shelf, stewardship: Stewardship, arrivals: Arrivals, backup: Backup
+    ) -> None:
         self._intake = intake
         self._shelf = shelf
+        self._stewardship = stewardship
+        self._arrivals = arrivals
+        self._backup = backup
 
     async def UploadMedia(
         self, request_iterator: AsyncIterator[pb.UploadMediaRequest], context: object
@@ -79,6 +87,47 @@ class MediaServicer(rpc.MediaServiceServicer):
         """A file less."""
         await self._shelf.delete(_account(), request.media_id, allow_missing=request.allow_missing)
         return pb.DeleteMediaResponse()
+
+    async def ClaimMedia(self, request: pb.ClaimMediaRequest, context: object) -> pb.ClaimMediaResponse:
+        """Files that something names now."""
+        return wire.claimed(await self._stewardship.claim(wire.claim(request, _account())))
+
+    async def ReleaseMedia(self, request: pb.ReleaseMediaRequest, context: object) -> pb.ReleaseMediaResponse:
+        """Files that something named."""
+        await self._stewardship.release(_account(), request.claim_ids)
+        return pb.ReleaseMediaResponse()
+
+    async def EraseOwner(self, request: pb.EraseOwnerRequest, context: object) -> pb.EraseOwnerResponse:
+        """An account less."""
+        return wire.erased(await self._stewardship.erase(_account(), request.job_id))
+
+    async def ImportMedia(
+        self, request_iterator: AsyncIterator[pb.ImportMediaRequest], context: object
+    ) -> pb.ImportMediaResponse:
+        """A file of an archive."""
+        arriving = await wire.arriving(request_iterator)
+        return wire.arrived(await self._arrivals.receive(_account(), arriving, wire.chunks(request_iterator)))
+
+    async def ExportOwner(
+        self, request: pb.ExportOwnerRequest, context: object
+    ) -> AsyncIterator[pb.ExportOwnerResponse]:
+        """Everything of an account."""
+        with_bytes = not request.without_blobs
+        async for part in self._stewardship.export(_account(), with_bytes=with_bytes):
+            yield wire.exported(part)
+
+    async def WriteBackup(
+        self, request: pb.WriteBackupRequest, context: object
+    ) -> AsyncIterator[pb.WriteBackupResponse]:
+        """The whole state, for a backup."""
+        async for part in self._backup.write(request.backup_id):
+            yield wire.backup_frame(part)
+
+    async def ReadBackup(
+        self, request_iterator: AsyncIterator[pb.ReadBackupRequest], context: object
+    ) -> pb.ReadBackupResponse:
+        """Another state in the place of this one."""
+        return wire.restored(await self._backup.read(wire.backup_parts(request_iterator)))
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""

@@ -94,7 +94,7 @@ def open_upload(
         account, announced.sha256, local_only=announced.local_only, now_us=now_us
     )
     if media is None:
-        yield from _check_quota(account, announced.size, quota)
+        yield from check_quota(account, announced.size, quota)
     upload = Upload(
         id=upload_id,
         account=account,
@@ -123,8 +123,9 @@ def find(account: str, upload_id: str, now_us: int) -> Unit[Upload]:
 def append(account: str, upload_id: str, part: Part, now_us: int) -> Unit[Upload]:
     """Count a part whose bytes are durable; the last one begins the check.
 
-    A part that came twice is counted once. Raises UploadNotFound and OffsetMismatch.
+    A part that came twice is counted once. Raises UploadNotFound, OffsetMismatch and TokenRevoked.
     """
+    yield from library.lock(account, now_us)
     rows = yield Statement(
         "UPDATE upload SET received = received + CAST(:size AS BIGINT),"
         " state = CASE WHEN received + CAST(:size AS BIGINT) = size THEN 'CHECKING' ELSE state END"
@@ -142,6 +143,7 @@ def append(account: str, upload_id: str, part: Part, now_us: int) -> Unit[Upload
         upload = yield from find(account, upload_id, now_us)
         if beginning(upload, part.position, part.size) is not None:
             raise OffsetMismatch(metadata={"offset": str(upload.received)})
+        yield from outbox.schedule(part.blob_key, now_us)
         return upload
     yield Statement(
         "INSERT INTO upload_part (upload_id, position, size, blob_key) VALUES (:id, :position, :size, :key)",
@@ -229,7 +231,8 @@ def _end(
     return (yield from _upload(rows[0], now_us))
 
 
-def _check_quota(account: str, size: int, quota: int) -> Unit[None]:
+def check_quota(account: str, size: int, quota: int) -> Unit[None]:
+    """Raises QuotaExceeded when so many bytes more are too many."""
     kept = yield from library.used(account)
     rows = yield Statement(
         "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM upload"

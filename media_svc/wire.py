@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -10,10 +10,14 @@ from assistant.error.v1 import error_pb2
 from assistant.media.v1 import media_pb2 as pb
 from assistant.message.v1 import message_pb2
 from media_svc import errors
+from media_svc.arrivals import Arrived, Arriving
+from media_svc.backup import Counts, Finished, Header
+from media_svc.claims import Claim
 from media_svc.errors import FrameUnexpected
 from media_svc.kinds import Kind
 from media_svc.library import Media, Page
 from media_svc.shelf import Reading, Variant
+from media_svc.stewardship import Erased, Exported
 from media_svc.uploads import Announced, State, Upload
 
 _KINDS = {
@@ -56,7 +60,9 @@ async def first_header(frames: AsyncIterator[pb.UploadMediaRequest]) -> Announce
     return announced(first.header)
 
 
-async def chunks(frames: AsyncIterator[pb.UploadMediaRequest]) -> AsyncIterator[bytes]:
+async def chunks(
+    frames: AsyncIterator[pb.UploadMediaRequest] | AsyncIterator[pb.ImportMediaRequest],
+) -> AsyncIterator[bytes]:
     """The bytes that must be all the rest. Raises FrameUnexpected."""
     async for frame in frames:
         if frame.WhichOneof("frame") != "chunk":
@@ -138,6 +144,99 @@ def download_chunk(piece: bytes) -> pb.DownloadMediaResponse:
 def download_finished() -> pb.DownloadMediaResponse:
     """A download's last frame."""
     return pb.DownloadMediaResponse(finished=pb.DownloadFinished())
+
+
+def claim(request: pb.ClaimMediaRequest, owner: str) -> Claim:
+    """What is to be held."""
+    return Claim(
+        account=owner,
+        id=request.claim_id,
+        session_id=request.session_id,
+        media_ids=tuple(request.media_ids),
+        excluded=request.excluded_from_backup,
+    )
+
+
+def claimed(files: Sequence[Media]) -> pb.ClaimMediaResponse:
+    """What is held."""
+    return pb.ClaimMediaResponse(media=[media(each) for each in files])
+
+
+def erased(value: Erased) -> pb.EraseOwnerResponse:
+    """How far an erasure is."""
+    return pb.EraseOwnerResponse(erased=value.done, remaining=value.remaining)
+
+
+async def arriving(frames: AsyncIterator[pb.ImportMediaRequest]) -> Arriving:
+    """The header that must be the first frame of an import. Raises FrameUnexpected."""
+    first = await anext(frames, None)
+    if first is None or first.WhichOneof("frame") != "header":
+        raise FrameUnexpected
+    told = first.header.media
+    return Arriving(
+        claim_id=first.header.claim_id,
+        id=told.id,
+        file_name=told.file_name,
+        mime_type=told.mime_type,
+        size=told.size,
+        sha256=told.sha256,
+        upload_sha256=told.upload_sha256,
+        local_only=told.placement == message_pb2.PLACEMENT_LOCAL_ONLY,
+        create_us=told.create_time.ToMicroseconds(),
+    )
+
+
+def arrived(value: Arrived) -> pb.ImportMediaResponse:
+    """A file that was imported."""
+    return pb.ImportMediaResponse(media=media(value.media), added=value.added)
+
+
+def exported(part: Media | bytes | Exported) -> pb.ExportOwnerResponse:
+    """A frame of an export."""
+    match part:
+        case Media():
+            return pb.ExportOwnerResponse(media=media(part))
+        case Exported():
+            return pb.ExportOwnerResponse(finished=pb.OwnerExportFinished(media_count=part.files))
+        case _:
+            return pb.ExportOwnerResponse(chunk=part)
+
+
+def backup_frame(part: Header | bytes | Finished) -> pb.WriteBackupResponse:
+    """A frame of a backup on its way out."""
+    match part:
+        case bytes():
+            return pb.WriteBackupResponse(chunk=part)
+        case Header():
+            header = pb.BackupHeader(
+                backup_id=part.backup_id, format_version=part.format, snapshot_time=_time(part.snapshot_us)
+            )
+            return pb.WriteBackupResponse(header=header)
+        case Finished():
+            return pb.WriteBackupResponse(finished=pb.BackupFinished(size=part.size, sha256=part.sha256))
+
+
+async def backup_parts(
+    frames: AsyncIterator[pb.ReadBackupRequest],
+) -> AsyncIterator[Header | bytes | Finished]:
+    """The frames of a backup on its way in."""
+    async for frame in frames:
+        match frame.WhichOneof("frame"):
+            case "header":
+                yield Header(
+                    backup_id=frame.header.backup_id,
+                    format=frame.header.format_version,
+                    snapshot_us=frame.header.snapshot_time.ToMicroseconds(),
+                )
+            case "finished":
+                yield Finished(size=frame.finished.size, sha256=frame.finished.sha256)
+            case _:
+                yield frame.chunk
+
+
+def restored(counts: Counts) -> pb.ReadBackupResponse:
+    """What there is after a restore."""
+    return pb.ReadBackupResponse(media_count=counts.media, document_count=counts.documents)
 
 
 def _time(moment_us: int) -> Timestamp:

@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, library, secret, users
+from mesh import account, backup, library, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -86,6 +87,8 @@ def _user(settings: MeshSettings, told: argparse.Namespace, console: Console) ->
             return asyncio.run(users.reset(places, told.user, console))
         case "signout":
             return asyncio.run(users.sign_out(places, told.user, told.block, console))
+        case "delete":
+            return asyncio.run(users.delete(places, told.user, told.confirm, console))
         case _:
             return asyncio.run(users.users(places, console))
 
@@ -101,8 +104,22 @@ def _account(settings: MeshSettings, told: argparse.Namespace, console: Console)
             return asyncio.run(account.devices(places, console))
         case "revoke":
             return asyncio.run(account.revoke(places, told.device, console))
+        case "export":
+            return asyncio.run(account.export(places, told.file, console, without_files=told.without_files))
+        case "import":
+            return asyncio.run(account.import_(places, told.file, console))
+        case "delete":
+            return asyncio.run(account.delete(places, console))
         case _:
             return asyncio.run(account.show(places, console))
+
+
+def _backup(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(backup.backup(places_of(settings), told.to and told.to.absolute(), console))
+
+
+def _restore(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    return asyncio.run(backup.restore(places_of(settings), told.file.absolute(), console))
 
 
 def _tools(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
@@ -140,6 +157,8 @@ COMMANDS: Mapping[str, Command] = {
     "user": _user,
     "account": _account,
     "secret": _secret,
+    "backup": _backup,
+    "restore": _restore,
 }
 
 
@@ -167,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
     _people(commands.add_parser("user", help="accounts, for the owner of this machine"))
     _own(commands.add_parser("account", help="your own account, devices, preferences and memories"))
     _secrets(commands.add_parser("secret", help="keys of providers, kept encrypted"))
+    keeping = commands.add_parser("backup", help="write the whole mesh into one file, while it serves")
+    keeping.add_argument("--to", metavar="DIR", type=Path, help="folder, outside of the data folder")
+    restoring = commands.add_parser("restore", help="put a backup in the place of the present state")
+    restoring.add_argument("file", metavar="FILE", type=Path, help="what `mesh backup` wrote")
     return parser
 
 
@@ -199,6 +222,9 @@ def _people(parser: argparse.ArgumentParser) -> None:
     leaving = actions.add_parser("signout", help="end an account's sign-ins")
     leaving.add_argument("user", help="its address or id")
     leaving.add_argument("--block", action="store_true", help="and refuse new ones, until run without")
+    deleting = actions.add_parser("delete", help="delete an account and everything of it, in every room")
+    deleting.add_argument("user", help="its address or id")
+    deleting.add_argument("--confirm", metavar="ADDRESS", required=True, help="its address once more")
 
 
 def _own(parser: argparse.ArgumentParser) -> None:
@@ -207,6 +233,12 @@ def _own(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("password", help="change the password; other devices are signed out")
     actions.add_parser("devices", help="list your devices")
     actions.add_parser("revoke", help="sign a device out from afar").add_argument("device", help="its id")
+    leaving = actions.add_parser("export", help="write everything of your account into one file")
+    leaving.add_argument("file", type=Path, help="where to, for example assistant.zip")
+    leaving.add_argument("--without-files", action="store_true", help="the records alone")
+    arriving = actions.add_parser("import", help="add what such a file holds to your account")
+    arriving.add_argument("file", type=Path, help="the file")
+    actions.add_parser("delete", help="delete your account and everything of it")
     known.add_actions(actions)
 
 

@@ -95,6 +95,10 @@ class UserUnknown(MeshError):
     """No account has this id or address."""
 
 
+class ArchiveUnusable(MeshError):
+    """The archive of an account cannot be written, read or taken."""
+
+
 class SecretUnfit(MeshError):
     """A secret's name or value cannot be kept, or there is no such secret."""
 

@@ -27,6 +27,7 @@ _PROBE_TIMEOUT = 1.0  # seconds
 _SILENCE = 45.0  # seconds without a frame after which a stream is taken for dead; the server speaks every 15
 _VERSION = "0.1.0"
 _PAGE = 200
+_LONG = 1800.0  # seconds: the server's own bound for a backup
 
 Bearer = Callable[[], Awaitable[str]]
 
@@ -239,6 +240,24 @@ class Operator:
             told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
         return wire.status(told)
 
+    async def log_epoch(self) -> str:
+        """Answer the epoch of the log, which a restore changes. Raises CallFailed."""
+        with _told():
+            told = await self._stub.GetStatus(operator_pb2.GetStatusRequest())
+        return str(told.log_epoch)
+
+    async def create_backup(self, request_id: str, folder: str) -> people.Backup:
+        """Make a backup; it is complete on return. Raises CallFailed."""
+        request = operator_pb2.CreateBackupRequest(request_id=request_id, directory=folder)
+        with _told():
+            return wire.backup(await self._stub.CreateBackup(request, timeout=_LONG))
+
+    async def restore_backup(self, request_id: str, path: str) -> people.Restored:
+        """Put a backup in place. Raises CallFailed."""
+        request = operator_pb2.RestoreBackupRequest(request_id=request_id, directory=path)
+        with _told():
+            return wire.restored(await self._stub.RestoreBackup(request, timeout=_LONG))
+
     async def invite(self, request_id: str, email: str) -> people.Invite:
         """Make an invite, for one address only if one is given. Raises CallFailed."""
         request = operator_pb2.CreateInviteRequest(request_id=request_id, email=email)
@@ -261,6 +280,15 @@ class Operator:
         request = operator_pb2.ResetPasswordRequest(request_id=request_id, account_id=account)
         with _told():
             return (await self._stub.ResetPassword(request)).generated_password
+
+    async def delete(self, request_id: str, account_id: str, email: str) -> str:
+        """Delete an account; answer by when it is erased (UTC). Raises CallFailed."""
+        request = operator_pb2.DeleteUserRequest(
+            request_id=request_id, account_id=account_id, confirm_email=email
+        )
+        with _told():
+            told = await self._stub.DeleteUser(request)
+        return wire.moment(told.erase_deadline)
 
     async def revoke(self, request_id: str, account: str, *, block: bool) -> int:
         """Sign an account out; answer from how many devices. Raises CallFailed."""
@@ -296,6 +324,42 @@ class Account:
             request_id=request_id, current_password=current, new_password=fresh
         )
         return int((await self._ask(self._stub.ChangePassword, request)).revoked_devices)
+
+    async def delete(self, request_id: str, password: str) -> str:
+        """Delete the account; answer by when it is erased (UTC). Raises CallFailed."""
+        request = identity_pb2.DeleteAccountRequest(request_id=request_id, password=password)
+        told = await self._ask(self._stub.DeleteAccount, request)
+        return wire.moment(told.erase_deadline)
+
+    async def export(self, request_id: str, *, without_files: bool) -> AsyncIterator[bytes | people.Whole]:
+        """The bytes of the account's archive, what it should be last. Raises CallFailed."""
+        request = identity_pb2.ExportAccountRequest(request_id=request_id, without_blobs=without_files)
+        metadata = (("authorization", f"Bearer {await self._bearer()}"),)
+        with _told():
+            async with streaming(self._stub.ExportAccount(request, metadata=metadata)) as frames:
+                async for frame in _lively(aiter(frames)):
+                    if frame.HasField("failed"):
+                        raise wire.export_failed(frame.failed)
+                    if frame.HasField("finished"):
+                        yield people.Whole(size=frame.finished.size, sha256=frame.finished.sha256)
+                    elif frame.chunk:
+                        yield frame.chunk
+
+    async def begin_import(self, request_id: str, whole: people.Whole) -> people.Import:
+        """Announce an archive, or find how far it is. Raises CallFailed."""
+        header = identity_pb2.ImportHeader(request_id=request_id, size=whole.size, sha256=whole.sha256)
+        told = await self._ask(self._stub.CreateImport, identity_pb2.CreateImportRequest(header=header))
+        return wire.account_import(told.account_import)
+
+    async def write_import(self, import_id: str, offset: int, chunk: bytes) -> people.Import:
+        """Send a piece of it. Raises CallFailed."""
+        request = identity_pb2.WriteImportRequest(import_id=import_id, offset=offset, chunk=chunk)
+        return wire.account_import((await self._ask(self._stub.WriteImport, request)).account_import)
+
+    async def find_import(self, import_id: str) -> people.Import:
+        """Answer how far it is. Raises CallFailed."""
+        request = identity_pb2.GetImportRequest(import_id=import_id)
+        return wire.account_import((await self._ask(self._stub.GetImport, request)).account_import)
 
     async def _ask(self, method: Any, request: Any) -> Any:
         metadata = (("authorization", f"Bearer {await self._bearer()}"),)

@@ -55,3 +55,42 @@ class Invite:
 
     code: str
     expires: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """What an archive is when it is whole."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Import:
+    """How far an import is. `failure` is why it failed, as a sentence."""
+
+    id: str
+    received: int
+    finished: bool
+    failed: bool
+    progress: float
+    added: dict[str, int]
+    failure: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backup:
+    """A backup, and when it is removed."""
+
+    location: str
+    size: int
+    expires: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """What a restore did; `previous` is where the state before it lies."""
+
+    log_epoch: str
+    previous: str
+    reapplied: int

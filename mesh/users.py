@@ -1,42 +1,37 @@
 """`mesh user`: what the owner of the machine does with accounts, through the operator's own socket."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
 from chassis import ids
-from mesh import record
 from mesh.errors import UserUnknown
-from mesh.peers import Operator, door
+from mesh.operator import operator
+from mesh.peers import Operator
 from mesh.people import UserLine
 from mesh.places import Places
 from mesh.printable import printable
-from mesh.rooms import operator_socket
 
 
 async def invite(places: Places, email: str, console: Console) -> int:
     """Print a code with which one person can register. Raises MeshError."""
-    async with _operator(places) as operator:
-        made = await operator.invite(ids.uuid(), email)
+    async with operator(places) as asked:
+        made = await asked.invite(ids.uuid(), email)
     console.print(f"invite code: {made.code}\ngood once, until {made.expires} UTC", highlight=False)
     return 0
 
 
 async def users(places: Places, console: Console) -> int:
     """Print the accounts, the oldest first. Raises MeshError."""
-    async with _operator(places) as operator:
-        console.print(_table(await operator.users()))
+    async with operator(places) as asked:
+        console.print(_table(await asked.users()))
     return 0
 
 
 async def reset(places: Places, user: str, console: Console) -> int:
     """Give an account a new password, print it, and sign its devices out. Raises MeshError."""
-    async with _operator(places) as operator:
-        found = await _named(operator, user)
-        password = await operator.reset_password(ids.uuid(), found.id)
+    async with operator(places) as asked:
+        found = await _named(asked, user)
+        password = await asked.reset_password(ids.uuid(), found.id)
     console.print(f"new password of {printable(found.email)}: {password}", markup=False, highlight=False)
     console.print("Its devices are signed out.", highlight=False)
     return 0
@@ -44,9 +39,9 @@ async def reset(places: Places, user: str, console: Console) -> int:
 
 async def sign_out(places: Places, user: str, block: bool, console: Console) -> int:
     """End an account's sign-ins; blocked, it cannot sign in until this is run without. Raises MeshError."""
-    async with _operator(places) as operator:
-        found = await _named(operator, user)
-        ended = await operator.revoke(ids.uuid(), found.id, block=block)
+    async with operator(places) as asked:
+        found = await _named(asked, user)
+        ended = await asked.revoke(ids.uuid(), found.id, block=block)
     state = " It cannot sign in until you run this without --block." if block else ""
     console.print(
         f"{printable(found.email)}: {ended} devices signed out.{state}", markup=False, highlight=False
@@ -54,16 +49,20 @@ async def sign_out(places: Places, user: str, block: bool, console: Console) -> 
     return 0
 
 
-@asynccontextmanager
-async def _operator(places: Places) -> AsyncIterator[Operator]:
-    where = Places(data=places.data, run=Path(record.running(places).run))
-    async with door(f"unix:{operator_socket(where)}") as channel:
-        yield Operator(channel)
+async def delete(places: Places, user: str, confirm: str, console: Console) -> int:
+    """Delete an account and everything of it, named by its address once more. Raises MeshError."""
+    async with operator(places) as asked:
+        found = await _named(asked, user)
+        deadline = await asked.delete(ids.uuid(), found.id, confirm)
+    console.print(
+        f"{printable(found.email)} is deleted; it is erased by {deadline} UTC.", markup=False, highlight=False
+    )
+    return 0
 
 
-async def _named(operator: Operator, user: str) -> UserLine:
+async def _named(asked: Operator, user: str) -> UserLine:
     """The account of an id or an address. Raises UserUnknown."""
-    for each in await operator.users():
+    for each in await asked.users():
         if user == each.id or user.casefold() == each.email.casefold():
             return each
     raise UserUnknown(f"No account has the id or address {user}.", "`mesh user list` shows the accounts.")

@@ -101,15 +101,34 @@ def user(message: operator_pb2.UserSummary) -> people.UserLine:
         email=message.email,
         name=message.display_name,
         state=operator_pb2.AccountState.Name(message.state).removeprefix("ACCOUNT_STATE_").lower(),
-        last_use=_moment(message.last_use_time) if message.HasField("last_use_time") else "",
+        last_use=moment(message.last_use_time) if message.HasField("last_use_time") else "",
         devices=message.device_count,
         sessions=message.session_count,
     )
 
 
+def backup(told: operator_pb2.CreateBackupResponse) -> people.Backup:
+    """A backup that was made."""
+    made = told.backup
+    return people.Backup(
+        location=made.location,
+        size=made.size,
+        expires=moment(made.expire_time),
+    )
+
+
+def restored(told: operator_pb2.RestoreBackupResponse) -> people.Restored:
+    """What a restore did."""
+    return people.Restored(
+        log_epoch=told.log_epoch,
+        previous=told.previous_state.location,
+        reapplied=told.reapplied_erasures,
+    )
+
+
 def invite(message: operator_pb2.CreateInviteResponse) -> people.Invite:
     """Answer an invite."""
-    return people.Invite(code=message.invite_code, expires=_moment(message.expire_time))
+    return people.Invite(code=message.invite_code, expires=moment(message.expire_time))
 
 
 def device(message: identity_pb2.Device) -> people.DeviceLine:
@@ -117,7 +136,7 @@ def device(message: identity_pb2.Device) -> people.DeviceLine:
     return people.DeviceLine(
         id=message.id,
         name=message.name,
-        last_use=_moment(message.last_use_time),
+        last_use=moment(message.last_use_time),
         network=message.last_network,
         signed_in=message.signed_in,
         current=message.current,
@@ -147,6 +166,25 @@ def me(message: identity_pb2.GetCurrentUserResponse) -> people.Me:
         name=message.account.display_name,
         device=message.device.id,
     )
+
+
+def account_import(message: identity_pb2.AccountImport) -> people.Import:
+    """How far an import is."""
+    return people.Import(
+        id=message.id,
+        received=message.received_size,
+        finished=message.state == identity_pb2.IMPORT_STATE_FINISHED,
+        failed=message.state == identity_pb2.IMPORT_STATE_FAILED,
+        progress=message.progress,
+        added=dict(message.added_counts),
+        failure=message.failure_message,
+    )
+
+
+def export_failed(message: identity_pb2.ExportFailed) -> CallFailed:
+    """Why an export could not be finished."""
+    reason = error_pb2.ErrorReason.Name(message.reason).removeprefix("ERROR_REASON_")
+    return CallFailed(message.message, "Run the command again.", reason=reason, passing=True)
 
 
 def new_message(question: answer.Question) -> chat_pb2.NewMessage:
@@ -206,7 +244,8 @@ def _health_name(health: operator_pb2.RoomHealth.ValueType) -> str:
     return operator_pb2.RoomHealth.Name(health).removeprefix("ROOM_HEALTH_").lower().replace("_", " ")
 
 
-def _moment(moment: Timestamp) -> str:
+def moment(moment: Timestamp) -> str:
+    """A time as the terminal shows it, in UTC."""
     return moment.ToDatetime().strftime("%Y-%m-%d %H:%M")
 
 

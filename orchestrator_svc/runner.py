@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, assert_never
 
-from chassis import telemetry
+from chassis import failpoints, telemetry
 from chassis.clock import Clock
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.conversation import ToolCall
@@ -267,7 +267,9 @@ class Run:
     async def _run_tool(self, call: ToolCall) -> None:
         began = self._clock.monotonic()
         try:
+            failpoints.reach("before_tool_side_effect")
             outcome = await self._outcome(call)
+            failpoints.reach("after_tool_side_effect_before_record")
         except Question as asked:
             told: Input = ToolAsked(
                 call_id=call.call_id,

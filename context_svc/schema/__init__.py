@@ -10,8 +10,10 @@ from context_svc.schema import (
     identity_rules,
     jobs,
     learning,
+    leaving,
     ledger,
     reminders,
+    robustness,
     waiting,
 )
 
@@ -21,8 +23,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     identity_rules.MIGRATION,
     context.MIGRATION,
     jobs.MIGRATION,
+    leaving.MIGRATION,
     learning.MIGRATION,
     waiting.MIGRATION,
     ledger.MIGRATION,
+    robustness.MIGRATION,
     reminders.MIGRATION,
 )

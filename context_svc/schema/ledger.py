@@ -100,9 +100,12 @@ CREATE TABLE message_search (
 );
 CREATE INDEX message_search_words ON message_search USING gin (words);
 """
+_OLDER = """
+INSERT INTO meta (key, value) VALUES ('search.indexed_through', '["",""]');
+"""
 _SQL: Mapping[Engine | Literal["all"], str] = {
-    "sqlite": _BOTH["sqlite"] + _SQLITE,
-    "postgres": _BOTH["postgres"] + _POSTGRES,
+    "sqlite": _BOTH["sqlite"] + _SQLITE + _OLDER,
+    "postgres": _BOTH["postgres"] + _POSTGRES + _OLDER,
 }
 
 MIGRATION = Migration(version=14, name="what turns leave behind", sql=_SQL)

@@ -19,6 +19,8 @@ from chassis.clock import Clock
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.device_list import DeviceList
+from context_svc.guard import Guard
+from context_svc.leaving import Leaving
 from context_svc.ledger import Purses
 from context_svc.networks import network_of
 from context_svc.profiles import Profiles
@@ -28,6 +30,8 @@ from context_svc.signing import UserKeys
 from context_svc.signins import SignIns
 from context_svc.usage import Gate
 from context_svc.wire import identity as wire
+from context_svc.wire import leaving
+from context_svc.wire.times import timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,6 +47,8 @@ class IdentityServicer(IdentityServiceServicer):
         api_tokens: ApiTokens,
         devices: DeviceList,
         profiles: Profiles,
+        leaving: Leaving,
+        guard: Guard,
         introduction: Introduction,
         keys: UserKeys,
         feed: Feed,
@@ -55,6 +61,8 @@ class IdentityServicer(IdentityServiceServicer):
         self._api_tokens = api_tokens
         self._devices = devices
         self._profiles = profiles
+        self._leaving = leaving
+        self._guard = guard
         self._introduction = introduction
         self._keys = keys
         self._feed = feed
@@ -164,6 +172,54 @@ class IdentityServicer(IdentityServiceServicer):
             call.current().user(), request.api_token_id, allow_missing=request.allow_missing
         )
         return pb.RevokeApiTokenResponse()
+
+    async def ExportAccount(
+        self, request: pb.ExportAccountRequest, context: Context
+    ) -> AsyncIterator[pb.ExportAccountResponse]:
+        """See the contract."""
+        frames = self._leaving.exports.stream(
+            call.current().user(), request.request_id, with_blobs=not request.without_blobs
+        )
+        async for frame in frames:
+            yield leaving.export_frame(frame)
+
+    async def ImportAccount(
+        self, request_iterator: AsyncIterator[pb.ImportAccountRequest], context: Context
+    ) -> pb.ImportAccountResponse:
+        """See the contract."""
+        announced = await leaving.first_header(request_iterator)
+        arrived = await self._leaving.imports.receive(
+            call.current().user(), announced, leaving.chunks(request_iterator)
+        )
+        return pb.ImportAccountResponse(account_import=leaving.account_import(arrived))
+
+    async def CreateImport(
+        self, request: pb.CreateImportRequest, context: Context
+    ) -> pb.CreateImportResponse:
+        """See the contract."""
+        made = await self._leaving.imports.create(call.current().user(), leaving.announced(request.header))
+        return pb.CreateImportResponse(account_import=leaving.account_import(made))
+
+    async def WriteImport(self, request: pb.WriteImportRequest, context: Context) -> pb.WriteImportResponse:
+        """See the contract."""
+        arrived = await self._leaving.imports.write(
+            call.current().user(), request.import_id, request.offset, request.chunk
+        )
+        return pb.WriteImportResponse(account_import=leaving.account_import(arrived))
+
+    async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
+        """See the contract."""
+        found = await self._leaving.imports.get(call.current().user(), request.import_id)
+        return pb.GetImportResponse(account_import=leaving.account_import(found))
+
+    async def DeleteAccount(
+        self, request: pb.DeleteAccountRequest, context: Context
+    ) -> pb.DeleteAccountResponse:
+        """See the contract."""
+        deadline_us = await self._leaving.erasures.by_person(
+            call.current().user(), self._guard, request_id=request.request_id, password=request.password
+        )
+        return pb.DeleteAccountResponse(erase_deadline=timestamp(deadline_us))
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context

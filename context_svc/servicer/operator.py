@@ -11,10 +11,13 @@ from assistant.operator.v1.operator_pb2_grpc import (
     OperatorServiceServicer,
     add_OperatorServiceServicer_to_server,
 )
+from context_svc.backups import Backups
+from context_svc.deletions import Erasures
 from context_svc.setup_code import SetupCode
 from context_svc.status import StatusBoard
 from context_svc.users import Users
 from context_svc.wire import operator as wire
+from context_svc.wire.times import timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -22,10 +25,14 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class OperatorServicer(OperatorServiceServicer):
     """What the owner of the machine may do; never message content."""
 
-    def __init__(self, setup_code: SetupCode, board: StatusBoard, users: Users) -> None:
+    def __init__(
+        self, setup_code: SetupCode, board: StatusBoard, users: Users, erasures: Erasures, backups: Backups
+    ) -> None:
         self._setup_code = setup_code
         self._board = board
         self._users = users
+        self._erasures = erasures
+        self._backups = backups
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve it."""
@@ -39,7 +46,7 @@ class OperatorServicer(OperatorServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """See the contract."""
-        return wire.status(await self._board.read())
+        return wire.status(await self._board.read(), await self._backups.kept())
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         """See the contract."""
@@ -63,3 +70,26 @@ class OperatorServicer(OperatorServiceServicer):
         """See the contract."""
         done = await self._users.revoke(request.request_id, request.account_id, block=request.block)
         return wire.revoked(done)
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        """See the contract."""
+        deadline_us = await self._erasures.by_operator(
+            request.account_id, request_id=request.request_id, confirm_email=request.confirm_email
+        )
+        return pb.DeleteUserResponse(erase_deadline=timestamp(deadline_us))
+
+    async def CreateBackup(
+        self, request: pb.CreateBackupRequest, context: Context
+    ) -> pb.CreateBackupResponse:
+        """See the contract."""
+        made = await self._backups.create(request.request_id, request.directory)
+        return pb.CreateBackupResponse(backup=wire.backup(made))
+
+    async def RestoreBackup(
+        self, request: pb.RestoreBackupRequest, context: Context
+    ) -> pb.RestoreBackupResponse:
+        """See the contract."""
+        done = await self._backups.restore(
+            request.request_id, backup_id=request.backup_id, path=request.directory
+        )
+        return wire.restored(done)

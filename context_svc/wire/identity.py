@@ -34,6 +34,7 @@ from context_svc.revocations import (
     Change,
     Closed,
     CloseReason,
+    EndedAccount,
     EndedSignIn,
     Frame,
     Heartbeat,
@@ -260,9 +261,11 @@ def feed_frame(frame: Frame, *, sequence: int, sent_us: int) -> pb.WatchRevocati
         case State():
             answer.state.signing_keys.extend(_signing_key(key) for key in frame.keys)
             answer.state.revoked_sign_ins.extend(_revoked(each) for each in frame.sign_ins)
+            answer.state.revoked_accounts.extend(_deleted(each) for each in frame.accounts)
             answer.state.SetInParent()
         case Change():
             answer.change.revoked_sign_ins.extend(_revoked(each) for each in frame.sign_ins)
+            answer.change.revoked_accounts.extend(_deleted(each) for each in frame.accounts)
             answer.change.signing_keys.extend(_signing_key(key) for key in frame.keys)
             answer.change.retired_key_ids.extend(frame.retired_keys)
             answer.change.SetInParent()
@@ -333,6 +336,15 @@ def _revoked(ended: EndedSignIn) -> pb.RevokedSignIn:
     return pb.RevokedSignIn(
         sign_in_id=ended.sign_in,
         account_id=ended.account,
+        revoke_time=timestamp(ended.end_us),
+        forget_time=timestamp(ended.forget_us),
+    )
+
+
+def _deleted(ended: EndedAccount) -> pb.RevokedAccount:
+    return pb.RevokedAccount(
+        account_id=ended.account,
+        cause=pb.ACCOUNT_REVOCATION_DELETED,
         revoke_time=timestamp(ended.end_us),
         forget_time=timestamp(ended.forget_us),
     )

@@ -178,6 +178,11 @@ class ItemAnswers:
         ).SerializeToString()
 
 
+def stored_value(value: Value) -> str:
+    """A value as it is stored. Raises ValueError when it cannot be."""
+    return _compact(_plain(value, DEEPEST))
+
+
 def _violations(request: pb.UpdateContextRequest) -> Iterator[Violation]:
     seen: set[str] = set()
     for index, write in enumerate(request.items):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from assistant.operator.v1 import operator_pb2 as pb
+from context_svc.backups import Backup, Restored
 from context_svc.status import RoomSeen, Status
 from context_svc.turn_rows import TurnState
 from context_svc.users import Invite, Page, Revoked, Summary
@@ -22,7 +24,7 @@ def setup_code(code: str | None) -> pb.GetSetupCodeResponse:
     return pb.GetSetupCodeResponse(setup_code=code or "", needed=code is not None)
 
 
-def status(value: Status) -> pb.GetStatusResponse:
+def status(value: Status, backups: Sequence[Backup]) -> pb.GetStatusResponse:
     """The state of the mesh."""
     return pb.GetStatusResponse(
         version=value.version,
@@ -33,7 +35,30 @@ def status(value: Status) -> pb.GetStatusResponse:
         queued_turns=value.turns.get(TurnState.QUEUED, 0),
         waiting_turns=value.turns.get(TurnState.WAITING, 0),
         log_epoch=value.log_epoch,
+        backups=[backup(each) for each in backups],
         read_time=timestamp(value.read_us),
+    )
+
+
+def backup(value: Backup) -> pb.Backup:
+    """A backup."""
+    return pb.Backup(
+        id=value.id,
+        location=value.location,
+        size=value.size,
+        sha256=value.sha256,
+        version=value.version,
+        snapshot_time=timestamp(value.snapshot_us),
+        expire_time=timestamp(value.expire_us),
+    )
+
+
+def restored(value: Restored) -> pb.RestoreBackupResponse:
+    """What a restore did."""
+    return pb.RestoreBackupResponse(
+        log_epoch=value.log_epoch,
+        previous_state=backup(value.previous),
+        reapplied_erasures=value.reapplied,
     )
 
 
@@ -62,7 +87,7 @@ def _user(value: Summary) -> pb.UserSummary:
         account_id=value.account.id,
         email=value.account.email,
         display_name=value.account.display_name,
-        state=pb.ACCOUNT_STATE_BLOCKED if value.blocked else pb.ACCOUNT_STATE_ACTIVE,
+        state=_account_state(value),
         create_time=timestamp(value.account.create_us),
         last_use_time=None
         if value.last_use_us is None
@@ -70,6 +95,12 @@ def _user(value: Summary) -> pb.UserSummary:
         device_count=value.devices,
         session_count=value.sessions,
     )
+
+
+def _account_state(value: Summary) -> pb.AccountState.ValueType:
+    if value.deleting:
+        return pb.ACCOUNT_STATE_DELETING
+    return pb.ACCOUNT_STATE_BLOCKED if value.blocked else pb.ACCOUNT_STATE_ACTIVE
 
 
 def _room(seen: RoomSeen) -> pb.RoomStatus:

@@ -50,6 +50,10 @@ class ReceiptForm:
         """What all steps used."""
         return _spent(chat_pb2.TurnReceipt.FromString(receipt).usage)
 
+    def is_elsewhere(self, started: bytes) -> bool:
+        """Whether a model of somebody else's machines answers; False while that is not known."""
+        return bool(started) and not chat_pb2.TurnStarted.FromString(started).model.local
+
 
 def receipt_response(kept: Kept) -> chat_pb2.GetTurnReceiptResponse:
     """A receipt as the person reads it."""

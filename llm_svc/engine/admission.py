@@ -13,6 +13,7 @@ class Admission:
     """``places`` requests at once; up to ``queue`` wait in their order; the next is refused."""
 
     def __init__(self, *, places: int, queue: int) -> None:
+        self._count = places
         self._places = asyncio.Semaphore(places)
         self._queue = queue
         self._waiting = 0
@@ -21,6 +22,19 @@ class Admission:
     def is_full(self) -> bool:
         """Whether the next one would have to wait."""
         return self._places.locked()
+
+    @asynccontextmanager
+    async def all_places(self) -> AsyncIterator[None]:
+        """Hold every place inside the block: who has one now ends first, who comes later waits."""
+        held = 0
+        try:
+            for _ in range(self._count):
+                await self._places.acquire()
+                held += 1
+            yield
+        finally:
+            for _ in range(held):
+                self._places.release()
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -79,6 +79,7 @@ class EngineProcess:
         self._changed = asyncio.Condition()
         self._phase = Phase.STOPPED
         self._crashes = 0
+        self._renewing = False
         self._since = clock.monotonic()
 
     @property
@@ -124,6 +125,16 @@ class EngineProcess:
         if self._supervisor is None:
             self._supervisor = self._tasks.spawn("engine", self._supervise())
 
+    async def renew(self, seconds: float) -> bool:
+        """End the child and wait for another one, whose memory is empty; False when it is not ready in that time."""
+        child = self._child
+        if child is not None:
+            self._renewing = True
+            await _end(child)
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self._child is not child)
+        return await self.wait_ready(seconds)
+
     async def close(self) -> None:
         """End the child, gently then firmly, and return when it is gone."""
         if self._supervisor is not None:
@@ -137,6 +148,9 @@ class EngineProcess:
             await self._move(Phase.LOADING)
             began = self._clock.monotonic()
             await self._live_once()
+            if self._renewing:
+                self._renewing = False
+                continue
             steady = self._clock.monotonic() - began > STEADY_SECONDS
             self._crashes = 1 if steady else self._crashes + 1
             await self._move(Phase.CRASHED)
@@ -157,7 +171,9 @@ class EngineProcess:
                 await self._warm()
                 await self._move(Phase.READY)
             status = await child.wait()
-            log.error("engine ended", status=status, said=(await tail).decode(errors="replace"))
+            said = (await tail).decode(errors="replace")
+            if not self._renewing:
+                log.error("engine ended", status=status, said=said)
         finally:
             await asyncio.shield(_end(child))
             tail.cancel()

@@ -109,6 +109,14 @@ class Builtin:
         prompt = await self._client.render(plain_messages(request.messages))
         return TokenCount(tokens=await self._client.count(prompt), estimated=False)
 
+    async def forget(self) -> None:
+        """Lose every conversation: the engine is started anew once nobody uses it, and reads its beginnings again.
+
+        Erasing its slots would leave what it keeps of earlier conversations in memory, for which it has no call.
+        """
+        async with self._admission.all_places():
+            await self._process.renew(LOADING_PATIENCE_SECONDS)
+
     async def close(self) -> None:
         """End the engine."""
         await self._process.close()

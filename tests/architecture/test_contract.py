@@ -47,6 +47,7 @@ INTERNAL = frozenset(
         "ReleaseMedia",
         "EraseOwner",
         "ExportOwner",
+        "ImportMedia",
         "WriteBackup",
         "ReadBackup",
     }

@@ -28,7 +28,15 @@ INTERNAL = {
     "IdentityService": {"WatchRevocations"},
     "TurnService": {"RunTurn", "ListActions", "CheckModels"},
     "GenerationService": {"Generate", "BatchGenerate", "CountTokens"},
-    "MediaService": {"ClaimMedia", "ReleaseMedia", "EraseOwner", "ExportOwner", "WriteBackup", "ReadBackup"},
+    "MediaService": {
+        "ClaimMedia",
+        "ReleaseMedia",
+        "EraseOwner",
+        "ExportOwner",
+        "ImportMedia",
+        "WriteBackup",
+        "ReadBackup",
+    },
 }
 ROOMS = {"GenerationService": "llm", "MediaService": "media", "KnowledgeService": "media"}
 LONG = {"AnalyzeImage", "Transcribe", "FinishTranscription"}

@@ -33,9 +33,14 @@ def canonical(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _in_turns(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same events, each turn's together: a message may be accepted while another turn still runs."""
+    """The same events, each turn's together: a message may be accepted while another turn still runs.
+
+    A title that was found in the background belongs to no turn and may come at any time.
+    """
     order: dict[str, list[dict[str, Any]]] = {}
     for event in events:
+        if "turnId" not in event:
+            continue
         order.setdefault(event["turnId"], []).append(event)
     return [event for turn in order.values() for event in turn]
 

@@ -40,6 +40,7 @@ INTERNAL = [
     "/assistant.media.v1.MediaService/ReleaseMedia",
     "/assistant.media.v1.MediaService/EraseOwner",
     "/assistant.media.v1.MediaService/ExportOwner",
+    "/assistant.media.v1.MediaService/ImportMedia",
     "/assistant.media.v1.MediaService/WriteBackup",
     "/assistant.media.v1.MediaService/ReadBackup",
     "/assistant.operator.v1.OperatorService/GetSetupCode",

@@ -244,6 +244,6 @@ async def test_what_is_named_of_somebody_else_does_not_exist_on_any_door(here: H
             outcome = await door.ask(rpc, rpc.request(**asked(rpc, things)), headers)
             assert WORD.encode() not in outcome.body, (rpc, name)
             reason = outcome.reason or in_band(outcome)
-            assert reason.endswith("_NOT_FOUND"), (str(rpc), name, outcome)
+            assert reason.endswith("_NOT_FOUND"), (str(rpc), name, outcome, outcome.body)
             compared += 1
     assert compared >= 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -9,13 +10,19 @@ import time
 import httpx
 import pytest
 
+from chassis.tasks import Tasks
 from tests.e2e.house import House, house, new_id
 from tests.robustness.checker import ENDINGS, History, faults
+from tests.robustness.client import Device, Reader, Told, device
+from tests.robustness.mesh import machine
+from tests.robustness.table import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SENDERS = 3
-KILLS = {False: 4, True: 60}
+SUPERVISED = 10
+KILLS = {False: 4, True: 200}
+ROOMS = ("context", "context", "orchestrator", "llm")
 WORDS = ("stream 40 tokens 10 ms apart", "What is 17*23?", "hello")
 
 
@@ -78,8 +85,9 @@ def log_of(http: httpx.Client, session: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.requirement("CHAT-2", "CHAT-4")
-def test_kills_in_mid_turn_lose_and_double_nothing(long_loops: bool) -> None:
-    kills = KILLS[long_loops]
+@pytest.mark.usefixtures("only_long")
+def test_kills_in_mid_turn_lose_and_double_nothing() -> None:
+    kills = SUPERVISED
     chance = random.Random(7)
     with house() as home:
         senders = [Sender(home, seed) for seed in range(SENDERS)]
@@ -108,10 +116,54 @@ def test_kills_in_mid_turn_lose_and_double_nothing(long_loops: bool) -> None:
             ]
     wrong = [fault for history in histories for fault in faults(history)]
     acknowledged = sum(len(history.acknowledged) for history in histories)
-    print(  # noqa: T201 - the loop's counts are its result
-        f"\n{kills} kills ({', '.join(f'{killed.count(each)} {each}' for each in sorted(set(killed)))}):"
-        f" {acknowledged} messages acknowledged in {sum(sender.tries for sender in senders)} tries,"
-        f" {sum(len(history.log) for history in histories)} events, {len(wrong)} faults"
-    )
+    by_room = ", ".join(f"{killed.count(each)} {each}" for each in sorted(set(killed)))
+    tell("kills under the supervisor", f"{kills} kills ({by_room}), {acknowledged} acknowledged", len(wrong))
     assert not wrong
     assert acknowledged > kills
+
+
+@pytest.mark.requirement("CHAT-2", "CHAT-4")
+async def test_two_hundred_kills_lose_and_double_nothing(long_loops: bool) -> None:
+    kills, chance, ready = KILLS[long_loops], random.Random(23), []
+    async with (
+        machine("context", "orchestrator", "llm") as here,
+        device(here.context(), here.operator()) as phone,
+        Tasks() as tasks,
+    ):
+        sessions, tolds = (
+            [await phone.new_session() for _ in range(SENDERS)],
+            [Told() for _ in range(SENDERS)],
+        )
+        readers, stop = [Reader(phone, session) for session in sessions], asyncio.Event()
+        for reader in readers:
+            tasks.spawn("read", reader.run())
+        talks = [
+            tasks.spawn("talk", talk(phone, session, told, chance, stop))
+            for session, told in zip(sessions, tolds, strict=True)
+        ]
+        for _ in range(kills):
+            await asyncio.sleep(chance.random() * 0.6)
+            victim = chance.choice(ROOMS)
+            here.running[victim].kill()
+            ready.append((await here.start(victim)).ready_seconds)
+        stop.set()
+        await asyncio.gather(*talks)
+        for session, reader, told in zip(sessions, readers, tolds, strict=True):
+            await reader.reach(int((await phone.settled(session))[-1]["sequence"]))
+            told.readings.append(reader.reading())
+        histories = [await phone.history(s, t) for s, t in zip(sessions, tolds, strict=True)]
+    found = [fault for history in histories for fault in faults(history)]
+    ready.sort()
+    counted = f"{kills} kills, {sum(len(told.acknowledged) for told in tolds)} acknowledged"
+    tell(
+        "kills",
+        f"{counted}, ready again p50 {ready[kills // 2]:.1f} s, longest {ready[-1]:.1f} s",
+        len(found),
+    )
+    assert not found
+
+
+async def talk(phone: Device, session: str, told: Told, chance: random.Random, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await phone.say(session, chance.choice(WORDS), told)
+        await asyncio.sleep(chance.random() * 0.2)

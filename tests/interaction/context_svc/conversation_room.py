@@ -327,7 +327,12 @@ async def room(
             clock=clock,
         )
         asking = BackgroundRuns(
-            database=database, clock=clock, orchestrator=peer, codec=codec, ledger=books.ledger
+            database=database,
+            clock=clock,
+            orchestrator=peer,
+            codec=codec,
+            ledger=books.ledger,
+            busy=runs.busy,
         )
         summaries = Summaries(
             database=database,

@@ -22,7 +22,7 @@ from context_svc import (
     session_rows,
     snapshots,
     summary_rows,
-    turns,
+    turn_rows,
     users,
 )
 from context_svc.errors import MessageNotFound
@@ -34,12 +34,18 @@ from context_svc.snapshots import Cursor
 
 pytestmark = pytest.mark.requirement("CHAT-9")
 ME = User(account="a", sign_in="i", scopes=frozenset(), expires_at_us=2**60)
+
+
+def _asked(after: tuple[int, int] | None, newest_first: bool) -> messages._Asked:
+    return messages._Asked(account_id="a", session_id="s", after=after, newest_first=newest_first)
+
+
 SORTED = "SORT"  # a list that is short by its own limit, or ordered by how well it matches
 LISTS: dict[str, tuple[Callable[[], Unit[object]], str]] = {
-    "messages, newest first": (lambda: messages._page("a", "s", None, 50, True), ""),
-    "messages, newest first, on": (lambda: messages._page("a", "s", (9,), 50, True), ""),
-    "messages, oldest first": (lambda: messages._page("a", "s", None, 50, False), ""),
-    "messages, oldest first, on": (lambda: messages._page("a", "s", (9,), 50, False), ""),
+    "messages, newest first": (lambda: messages._page(_asked(None, True), 50), ""),
+    "messages, newest first, on": (lambda: messages._page(_asked((9, 1), True), 50), ""),
+    "messages, oldest first": (lambda: messages._page(_asked(None, False), 50), ""),
+    "messages, oldest first, on": (lambda: messages._page(_asked((9, 1), False), 50), ""),
     "a branch": (lambda: messages.branch("s", "m"), SORTED),
     "events": (lambda: entries_after("s", "a", 9, 200, 9), ""),
     "events behind a cut": (lambda: snapshots.read_on("a", Cursor(session_id="s"), "e", 200), ""),
@@ -50,7 +56,7 @@ LISTS: dict[str, tuple[Callable[[], Unit[object]], str]] = {
     "jobs": (lambda: job_rows.page("a", None, 50, False), ""),
     "open jobs, on": (lambda: job_rows.page("a", (9, "j"), 50, True), ""),
     "due jobs": (lambda: job_rows.take(("title",), "o", "sqlite", 9), ""),
-    "open turns": (lambda: turns.open_turns("s"), ""),
+    "open turns": (lambda: turn_rows.open_turns("s"), ""),
     "turns of the dead": (lambda: claims.orphans("sqlite", 9), ""),
     "sessions that wait": (lambda: claims.waiting_sessions(), SORTED),
     "summaries": (lambda: summary_rows.standing("s", ("m",)), SORTED),

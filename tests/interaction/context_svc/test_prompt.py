@@ -16,7 +16,7 @@ from assistant.context.v1 import context_pb2 as pb
 from assistant.generation.v1 import generation_pb2
 from assistant.message.v1 import message_pb2
 from chassis import ids
-from context_svc import app
+from context_svc import schedule
 from tests.conftest import Place
 from tests.interaction.context_svc.conftest import Person, Room, Start
 from tests.interaction.context_svc.refusal import refused
@@ -93,12 +93,12 @@ def database_place(tmp_path: Path) -> Place:
 @pytest.fixture
 def chain(start: Start, monkeypatch: pytest.MonkeyPatch) -> Opens:
     """Opens a chain whose catalogue holds the given models."""
-    monkeypatch.setattr(app, "TURNS_GRACE", 0.2)  # its clock stands still, and a drain looks by the clock
+    monkeypatch.setattr(schedule, "LAST_COMMITS", 0.2)
 
     @asynccontextmanager
     async def run(*models: generation_pb2.Model) -> AsyncIterator[Chain]:
         llm = ScriptedLlm([], models=models or (HERE,))
-        async with orchestrator(llm) as behind, start(orchestrator=behind.address) as room:
+        async with orchestrator(llm) as behind, start(orchestrator=behind.address, drain_seconds=0.2) as room:
             yield Chain(room=room, person=await room.register(), llm=llm)
 
     return run

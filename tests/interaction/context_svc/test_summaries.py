@@ -78,7 +78,7 @@ async def talk(here: Room, session: str, *texts: str) -> None:
 
 async def settled(here: Room, clock: FakeClock) -> None:
     """Let the timer work until no job of a title or a summary is open."""
-    for _ in range(40):
+    for _ in range(300):  # a title is tried three times, with pauses
         await clock.advance(timedelta(seconds=1))
         await clock.asleep(3)
         if not await here.database.read(_open_jobs):
@@ -186,7 +186,7 @@ async def test_another_branch_is_not_given_the_summary_of_the_first(database: Da
 async def test_a_private_or_sealed_session_is_never_summarised(database: Database, mark: str) -> None:
     async with world(database) as (here, clock, _):
         session = await here.session()
-        await here.database.write(session, lambda: _marked(session, mark))
+        await here.database.write(session, lambda: _marked(session, mark, clock.now_us()))
         await talk(here, session, *(f"say {number}" for number in range(6)))
         await settled(here, clock)
         assert {each.purpose for each in here.orchestrator.starts} == {turn_pb2.TURN_PURPOSE_ANSWER}
@@ -217,6 +217,40 @@ async def test_while_a_turn_runs_nothing_is_summarised(database: Database) -> No
         assert len(await summaries(here, session)) == 1
 
 
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_model_of_the_mesh_is_let_go_when_a_person_speaks(database: Database, local: bool) -> None:
+    async with world(database) as (here, clock, model):
+        session = await here.session()
+        await talk(here, session, *(f"say {number}" for number in range(6)))
+        underway, gone, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slow(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
+            if stage.start.purpose == SUMMARY:
+                choice = chat_pb2.ModelChoice(model="played", local=local)
+                yield stage.event(turn_started=chat_pb2.TurnStarted(model=choice))
+                underway.set()
+                try:
+                    await go_on.wait()
+                finally:
+                    gone.set()
+            async for frame in model.play(stage):
+                yield frame
+
+        here.orchestrator.play = slow
+        for _ in range(30):
+            await clock.advance(timedelta(seconds=1))
+            await clock.asleep(3)
+            if underway.is_set():
+                break
+        await here.say(session, "and now")
+        if local:
+            await asyncio.wait_for(gone.wait(), 5)
+        assert gone.is_set() is local
+        go_on.set()
+        await settled(here, clock)
+        assert len(await summaries(here, session)) == 1
+
+
 @pytest.mark.parametrize("gone", [0, 3, 5])
 async def test_a_summary_goes_with_the_first_or_last_message_it_was_made_from(
     database: Database, gone: int
@@ -231,8 +265,11 @@ async def test_a_summary_goes_with_the_first_or_last_message_it_was_made_from(
         assert (await summaries(here, session) == []) is bool(gone)
 
 
-def _marked(session: str, mark: str) -> Unit[None]:
-    yield Statement(f"UPDATE session SET {mark} = 1 WHERE id = :id", {"id": session})
+def _marked(session: str, mark: str, now_us: int) -> Unit[None]:
+    """A private session that nobody has used since 1970 would be over."""
+    yield Statement(
+        f"UPDATE session SET {mark} = 1, update_us = :now WHERE id = :id", {"id": session, "now": now_us}
+    )
 
 
 def _without_oldest(session: str, count: int) -> Unit[None]:

@@ -258,3 +258,15 @@ async def test_the_child_sees_none_of_our_environment_and_is_gone_afterwards(tmp
     }
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.requirement("ID-8")
+async def test_an_engine_that_forgets_has_nothing_left_of_a_conversation(tmp_path: Path) -> None:
+    words = "My secret is the colour of the old mill. " * 8
+    async with engine(tmp_path) as (provider, process):
+        await collect(provider, asking(words))
+        assert usage(await collect(provider, asking(words))).cached_tokens > 50
+        before = process.pid
+        await provider.forget()
+        assert process.pid not in (None, before)
+        assert usage(await collect(provider, asking(words))).cached_tokens < 20

@@ -204,9 +204,9 @@ async def test_a_step_whose_worst_case_is_too_dear_is_refused_before_it_is_asked
 async def test_the_same_request_of_an_account_that_wants_it_is_answered_from_memory(tmp_path: Path) -> None:
     server = AnthropicServer(SCRIPT)
     async with server.on_a_port() as url, room(tmp_path, anthropic_base_url=url) as stub:
-        wanted = remote("hi", cache_account_id="ann", cache_epoch=1)
+        wanted = remote("hi", cache_account_id="anna", cache_epoch=1)
         first, second = await ask(stub, wanted), await ask(stub, wanted)
-        third = await ask(stub, remote("hi", cache_account_id="ann", cache_epoch=2))
+        third = await ask(stub, remote("hi", cache_account_id="anna", cache_epoch=2))
     assert text(first) == text(second) == text(third)
     assert [each[0].started.from_cache for each in (first, second, third)] == [False, True, False]
     assert second[-1].step_finished.usage.cost_micro_usd == 0

@@ -25,7 +25,7 @@ from assistant.media.v1 import media_pb2 as pb
 from assistant.media.v1 import media_pb2_grpc as rpc
 from chassis import ids
 from chassis.access import Audience, Policy
-from chassis.auth import Authenticator, Revocations, RoomIdentity, room_issuer
+from chassis.auth import GRANT, Authenticator, Revocations, RoomIdentity, room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import SystemClock
 from chassis.dial import open_channel
@@ -33,7 +33,7 @@ from chassis.health import Health
 from chassis.keys import KeySet, load_or_create_key, to_jwk
 from chassis.serve import serving
 from chassis.status import Failure, from_rpc_error
-from chassis.tokens import ROOM_TOKEN, Signer, Verifier
+from chassis.tokens import GRANT_TOKEN, ROOM_TOKEN, Signer, Verifier
 from media_svc.app import app
 from media_svc.settings import Settings
 
@@ -47,6 +47,7 @@ class Context(identity_pb2_grpc.IdentityServiceServicer):
 
     def __init__(self) -> None:
         self.signer = Signer(Ed25519PrivateKey.generate(), ids.uuid(), "assistant.mesh")
+        self.grant_signer = Signer(Ed25519PrivateKey.generate(), ids.uuid(), "assistant.mesh")
         self.watchers: list[asyncio.Queue[identity_pb2.WatchRevocationsResponse]] = []
         self.opened = 0
 
@@ -73,15 +74,28 @@ class Context(identity_pb2_grpc.IdentityServiceServicer):
         for watcher in self.watchers:
             watcher.put_nowait(identity_pb2.WatchRevocationsResponse(**frame))
 
+    def grant(self, account: str, **changes: Any) -> dict[str, Any]:
+        """What makes a call of context_svc one for this person, in a job."""
+        now = CLOCK.now_us() // 1_000_000
+        whole = {"sub": account, "aud": "media", "job": "job-1", "iat": now, "exp": now + 60, **changes}
+        claims = {name: value for name, value in whole.items() if value is not None}
+        return {"metadata": ((GRANT, self.grant_signer.sign(claims, typ=GRANT_TOKEN)),)}
+
     def _state(self) -> identity_pb2.RevocationState:
-        jwk = json.dumps(to_jwk(self.signer.key_id, self.signer.public_key))
-        key = identity_pb2.SigningKey(
-            key_id=self.signer.key_id,
-            purpose=identity_pb2.SIGNING_KEY_PURPOSE_ACCESS_TOKEN,
-            jwk_json=jwk,
-            not_before_time=Timestamp(seconds=1),
+        purposes = (
+            (self.signer, identity_pb2.SIGNING_KEY_PURPOSE_ACCESS_TOKEN),
+            (self.grant_signer, identity_pb2.SIGNING_KEY_PURPOSE_GRANT),
         )
-        return identity_pb2.RevocationState(signing_keys=[key])
+        keys = [
+            identity_pb2.SigningKey(
+                key_id=signer.key_id,
+                purpose=purpose,
+                jwk_json=json.dumps(to_jwk(signer.key_id, signer.public_key)),
+                not_before_time=Timestamp(seconds=1),
+            )
+            for signer, purpose in purposes
+        ]
+        return identity_pb2.RevocationState(signing_keys=keys)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,6 +246,20 @@ class Starter:
         media = Signed(rpc.MediaServiceStub(channel), token)
         knowledge = Signed(knowledge_pb2_grpc.KnowledgeServiceStub(channel), token)
         return Person(account=account, sign_in=sign_in, media=media, knowledge=knowledge)
+
+    async def ended(self, account: str) -> None:
+        """Return when the room knows that the account has ended."""
+        gone = identity_pb2.RevokedAccount(account_id=account)
+        gone.forget_time.FromMicroseconds(CLOCK.now_us() + 3_600_000_000)
+        self.mesh.context.say(change={"revoked_accounts": [gone]})
+        person = await self.person(account)
+        async with asyncio.timeout(5):
+            while await outcome(person.list()) is None:
+                continue
+
+    def grant(self, account: str, **changes: Any) -> dict[str, Any]:
+        """What makes a call of context_svc one for this person, in a job."""
+        return self.mesh.context.grant(account, **changes)
 
     async def room(self, name: str) -> Any:
         """The stub of another room with its own key."""

@@ -107,11 +107,10 @@ async def test_a_deleted_file_is_gone_from_the_list_and_from_the_store(ada: Pers
     assert len(await ada.download(fresh.id)) > 2
 
 
-async def test_what_is_not_served_yet_says_so_after_the_door(ada: Person, room: Starter) -> None:
+async def test_what_is_not_served_yet_says_so_after_the_door(ada: Person) -> None:
     refused = [
         await failure(ada.media.AnalyzeImage(pb.AnalyzeImageRequest())),
         await failure(ada.knowledge.SearchDocuments(knowledge_pb2.SearchDocumentsRequest())),
-        await failure((await room.room("context")).ClaimMedia(pb.ClaimMediaRequest())),
     ]
     assert {each.reason for each in refused} == {"NOT_SERVED"}
 

@@ -202,7 +202,7 @@ class Door(
             usage=message_pb2.Usage(
                 input_tokens=1_200, output_tokens=34, cost_micro_usd=1_500, estimated=True
             ),
-            calls=[chat_pb2.CallReceipt(action="calculator", outcome="TOOL_OUTCOME_DONE")],
+            calls=[chat_pb2.CallReceipt(action="calculator", outcome=chat_pb2.TOOL_OUTCOME_DONE)],
             egress=[chat_pb2.Egress(destination="afar", content="prompt", bytes=4_096)],
         )
         receipt.latencies.first_token.FromMilliseconds(250)

@@ -78,7 +78,27 @@ def asked(rpc: Rpc, named: dict[str, Any]) -> dict[str, Any]:
             "device": identity_pb2.Device(id=named.get("device_id", ""), name="mine"),
             "update_mask": FieldMask(paths=["name"]),
         },
-        "RateMessage": {"rating": message_pb2.Rating(verdict=1)},
+        "SendMessageBatch": {"messages": [message]},
+        "EditMessage": {"replacement": message},
+        "ImportAnswer": {
+            "message": message,
+            "answer": [message_pb2.Part(text="mine")],
+            "model": "m",
+            "mode": chat_pb2.IMPORT_MODE_KEEP,
+        },
+        "RespondToTurn": {
+            "approval": chat_pb2.ApprovalAnswer(
+                approval_id=named.get("turn_id", ""),
+                decision=chat_pb2.APPROVAL_DECISION_APPROVE,
+                arguments_sha256="0" * 64,
+            )
+        },
+        "WriteImport": {"import_id": named.get("turn_id", "")},
+        "GetImport": {"import_id": named.get("turn_id", "")},
+        "DeleteAccount": {"password": "somebody's"},
+        "ExecuteAction": {"action": "calculate", "arguments_json": '{"expression":"1+1"}'},
+        "SearchMessages": {"query": WORD},
+        "RateMessage": {"rating": message_pb2.Rating(verdict=message_pb2.VERDICT_UP)},
         "ResolveSuggestion": {"suggestion_id": named.get("turn_id", ""), "resolution": 2},
         "CancelJob": {"job_id": named["turn_id"]},
     }
@@ -101,6 +121,7 @@ LISTS = {
 }
 OF_ONESELF = {
     "UpdatePreferences",
+    "ExportAccount",
     "GetCurrentUser",
     "UpdateCurrentUser",
     "ChangePassword",
@@ -112,6 +133,9 @@ MAKES = {
     "CreateSession": "IDEMPOTENCY_KEY_REUSED",
     "CreateUpload": "INVALID_FIELD",
     "UploadMedia": "FRAME_UNEXPECTED",
+    "CreateImport": "INVALID_FIELD",
+    "ImportAccount": "FRAME_UNEXPECTED",
+    "DeleteAccount": "CREDENTIALS_WRONG",
 }
 
 
@@ -144,7 +168,7 @@ async def test_every_thing_that_a_request_can_name_is_tried(mesh: Mesh) -> None:
     """A field that names a thing of a person and is not filled above would leave a hole in the table."""
     filled = {
         "session_id", "turn_id", "message_id", "media_id", "upload_id", "device_id", "api_token_id", "job_id",
-        "request_id", "client_message_id", "leaf_id", "suggestion_id",
+        "request_id", "client_message_id", "leaf_id", "suggestion_id", "import_id",
     }  # fmt: skip
     named = {
         field.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,14 @@ def test_a_new_key_signs_and_the_old_one_is_still_trusted(tmp_path: Path) -> Non
     clock = FakeClock()
     old = UserKeys.load_or_create(tmp_path, clock)
     token = AccessTokens(old, clock).issue(account="a", sign_in="s", generation=3)
+    clock.jump(timedelta(seconds=1))  # keys of one instant have no order
     UserKeys.load_or_create(tmp_path / "other", clock)
     (made,) = (tmp_path / "other").glob("*.key")
     made.rename(tmp_path / made.name)
     both = UserKeys.load_or_create(tmp_path, clock)
     clock.jump(LEAD)
     assert both.signer.key_id == made.stem
-    clock.jump(-LEAD)
+    clock.jump(-LEAD - timedelta(seconds=1))
     assert len(json.loads(both.jwks())["keys"]) == 3  # two, and that of API tokens
     claims = verifier(both, clock).verify(token.text)
     assert (claims.subject, claims.session, claims.all["gen"]) == ("a", "s", 3)

@@ -27,6 +27,7 @@ def test_internal_methods_are_for_context_svc_alone() -> None:
         "ReleaseMedia",
         "EraseOwner",
         "ExportOwner",
+        "ImportMedia",
         "WriteBackup",
         "ReadBackup",
     }

@@ -2339,6 +2339,86 @@ class OwnerExportFinished(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ImportMediaRequest(message.Message):
+    """One frame of a file that is imported. The owner is the `sub` of the grant."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    """The next bytes of the file, at most 256 KiB."""
+    @builtins.property
+    def header(self) -> ImportMediaHeader:
+        """The first frame."""
+
+    def __init__(
+        self,
+        *,
+        header: ImportMediaHeader | None = ...,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["chunk", b"chunk", "frame", b"frame", "header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["chunk", b"chunk", "frame", b"frame", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+@typing.final
+class ImportMediaHeader(message.Message):
+    """What an archive says of a file."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLAIM_ID_FIELD_NUMBER: builtins.int
+    MEDIA_FIELD_NUMBER: builtins.int
+    claim_id: builtins.str
+    """The claim that holds the file from the beginning: an import that fails releases it."""
+    @builtins.property
+    def media(self) -> Media:
+        """The file."""
+
+    def __init__(
+        self,
+        *,
+        claim_id: builtins.str = ...,
+        media: Media | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["media", b"media"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim_id", b"claim_id", "media", b"media"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportMediaResponse(message.Message):
+    """The imported file."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MEDIA_FIELD_NUMBER: builtins.int
+    ADDED_FIELD_NUMBER: builtins.int
+    added: builtins.bool
+    """False when the account had these bytes already."""
+    @builtins.property
+    def media(self) -> Media:
+        """It, as it is kept now."""
+
+    def __init__(
+        self,
+        *,
+        media: Media | None = ...,
+        added: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["media", b"media"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["added", b"added", "media", b"media"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class WriteBackupRequest(message.Message):
     """Asks media_svc to write its state out."""
 

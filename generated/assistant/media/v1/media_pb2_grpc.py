@@ -137,6 +137,11 @@ class MediaServiceStub:
                 request_serializer=assistant_dot_media_dot_v1_dot_media__pb2.ExportOwnerRequest.SerializeToString,
                 response_deserializer=assistant_dot_media_dot_v1_dot_media__pb2.ExportOwnerResponse.FromString,
                 _registered_method=True)
+        self.ImportMedia = channel.stream_unary(
+                '/assistant.media.v1.MediaService/ImportMedia',
+                request_serializer=assistant_dot_media_dot_v1_dot_media__pb2.ImportMediaRequest.SerializeToString,
+                response_deserializer=assistant_dot_media_dot_v1_dot_media__pb2.ImportMediaResponse.FromString,
+                _registered_method=True)
         self.WriteBackup = channel.unary_stream(
                 '/assistant.media.v1.MediaService/WriteBackup',
                 request_serializer=assistant_dot_media_dot_v1_dot_media__pb2.WriteBackupRequest.SerializeToString,
@@ -339,6 +344,17 @@ class MediaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportMedia(self, request_iterator, context):
+        """Internal: context_svc calls it for each file of an archive that is imported: first what the archive says
+        of the file, then its bytes. The file is checked like an upload and keeps its id, name and time. Bytes
+        that the account has already stay as they are, under the id that they have; an id that is taken by
+        another file is made anew. Fails with FRAME_UNEXPECTED, MEDIA_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED,
+        MEDIA_DIGEST_MISMATCH and QUOTA_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WriteBackup(self, request, context):
         """Internal: context_svc calls it for CreateBackup. media_svc writes its whole state out, as of one
         moment; the last frame is `finished`.
@@ -454,6 +470,11 @@ def add_MediaServiceServicer_to_server(servicer, server):
                     servicer.ExportOwner,
                     request_deserializer=assistant_dot_media_dot_v1_dot_media__pb2.ExportOwnerRequest.FromString,
                     response_serializer=assistant_dot_media_dot_v1_dot_media__pb2.ExportOwnerResponse.SerializeToString,
+            ),
+            'ImportMedia': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportMedia,
+                    request_deserializer=assistant_dot_media_dot_v1_dot_media__pb2.ImportMediaRequest.FromString,
+                    response_serializer=assistant_dot_media_dot_v1_dot_media__pb2.ImportMediaResponse.SerializeToString,
             ),
             'WriteBackup': grpc.unary_stream_rpc_method_handler(
                     servicer.WriteBackup,
@@ -987,6 +1008,33 @@ class MediaService:
             '/assistant.media.v1.MediaService/ExportOwner',
             assistant_dot_media_dot_v1_dot_media__pb2.ExportOwnerRequest.SerializeToString,
             assistant_dot_media_dot_v1_dot_media__pb2.ExportOwnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportMedia(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/assistant.media.v1.MediaService/ImportMedia',
+            assistant_dot_media_dot_v1_dot_media__pb2.ImportMediaRequest.SerializeToString,
+            assistant_dot_media_dot_v1_dot_media__pb2.ImportMediaResponse.FromString,
             options,
             channel_credentials,
             insecure,

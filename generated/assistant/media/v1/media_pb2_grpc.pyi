@@ -134,6 +134,13 @@ class MediaServiceStub:
     """Internal: context_svc calls it for ExportAccount. Streams every file and document of the account; the
     last frame is `finished`.
     """
+    ImportMedia: _aio.StreamUnaryMultiCallable[_media_pb2.ImportMediaRequest, _media_pb2.ImportMediaResponse]
+    """Internal: context_svc calls it for each file of an archive that is imported: first what the archive says
+    of the file, then its bytes. The file is checked like an upload and keeps its id, name and time. Bytes
+    that the account has already stay as they are, under the id that they have; an id that is taken by
+    another file is made anew. Fails with FRAME_UNEXPECTED, MEDIA_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED,
+    MEDIA_DIGEST_MISMATCH and QUOTA_EXCEEDED.
+    """
     WriteBackup: _aio.UnaryStreamMultiCallable[_media_pb2.WriteBackupRequest, _media_pb2.WriteBackupResponse]
     """Internal: context_svc calls it for CreateBackup. media_svc writes its whole state out, as of one
     moment; the last frame is `finished`.
@@ -351,6 +358,18 @@ class MediaServiceServicer:
     ) -> _abc.AsyncIterator[_media_pb2.ExportOwnerResponse]:
         """Internal: context_svc calls it for ExportAccount. Streams every file and document of the account; the
         last frame is `finished`.
+        """
+
+    def ImportMedia(
+        self,
+        request_iterator: _abc.AsyncIterator[_media_pb2.ImportMediaRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_media_pb2.ImportMediaRequest], _abc.Awaitable[_media_pb2.ImportMediaResponse]],
+    ) -> _abc.Awaitable[_media_pb2.ImportMediaResponse]:
+        """Internal: context_svc calls it for each file of an archive that is imported: first what the archive says
+        of the file, then its bytes. The file is checked like an upload and keeps its id, name and time. Bytes
+        that the account has already stay as they are, under the id that they have; an id that is taken by
+        another file is made anew. Fails with FRAME_UNEXPECTED, MEDIA_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED,
+        MEDIA_DIGEST_MISMATCH and QUOTA_EXCEEDED.
         """
 
     def WriteBackup(

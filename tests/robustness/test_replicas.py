@@ -1,0 +1,119 @@
+"""Two processes of context_svc on one PostgreSQL: readers on one see what the other does, and either may go."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import grpc
+import pytest
+
+from assistant.identity.v1 import identity_pb2
+from chassis.tasks import Tasks
+from tests.robustness.checker import faults
+from tests.robustness.client import Device, Reader, Told, device
+from tests.robustness.mesh import Machine, front, machine
+from tests.robustness.table import tell
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+KILLS = {False: 1, True: 20}
+_schemas = itertools.count(1)
+
+
+def shared(url: str) -> dict[str, str]:
+    """A schema of this test's own."""
+    return {"database": url, "CONTEXT_DATABASE_SCHEMA": f"rep{next(_schemas)}"}
+
+
+@pytest.mark.requirement("OPS-4", "CHAT-3")
+async def test_a_reader_on_one_replica_follows_a_turn_that_runs_on_the_other(postgres_url: str) -> None:
+    async with machine("context", "orchestrator", "llm", **shared(postgres_url)) as here:
+        await here.start("context", "second")
+        async with (
+            device(here.context(), here.operator()) as phone,
+            device(here.context("second")) as tablet,
+            Tasks() as tasks,
+        ):
+            session, told = await phone.new_session(), Told()
+            reader, everything = Reader(tablet, session, "tablet"), Reader(tablet, "", "all sessions")
+            tasks.spawn("read", reader.run())
+            tasks.spawn("read everything", everything.run())
+            await asyncio.wait_for(everything.opened.wait(), 10)
+            for _ in range(3):
+                await phone.say(session, "stream 20 tokens 5 ms apart", told)
+            log = await phone.settled(session)
+            last = int(log[-1]["sequence"])
+            await asyncio.gather(reader.reach(last), everything.reach(last))
+            told.readings += [reader.reading(), everything.reading()]
+            assert not faults(await phone.history(session, told))
+            assert reader.cuts == everything.cuts == 0
+
+            await tablet.identity.Logout(identity_pb2.LogoutRequest(), metadata=tablet.metadata)
+            async with asyncio.timeout(10):
+                while await accepted_by(here.context(), tablet):  # noqa: ASYNC110 - another process's state
+                    await asyncio.sleep(0.02)
+
+
+async def accepted_by(address: str, person: Device) -> bool:
+    """Whether a replica takes the person's token."""
+    other = Device(address)
+    other.tokens = person.tokens
+    try:
+        await other.identity.GetCurrentUser(
+            identity_pb2.GetCurrentUserRequest(), metadata=other.metadata, timeout=5
+        )
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+            raise
+        return False
+    finally:
+        await other.close()
+    return True
+
+
+@pytest.mark.requirement("OPS-4", "CHAT-2")
+@pytest.mark.usefixtures("only_long")
+async def test_a_replica_killed_behind_envoy_loses_nothing(postgres_url: str, long_loops: bool) -> None:
+    async with machine("context", "orchestrator", "llm", **shared(postgres_url)) as here:
+        await here.start("context", "second")
+        with front(here, "context", "second") as edge:
+            async with device(f"127.0.0.1:{edge.port}", here.operator()) as phone:
+                wrong, acknowledged = await talk_while(here, phone, KILLS[long_loops])
+    tell("replicas killed", f"{KILLS[long_loops]} kills, {acknowledged} messages acknowledged", len(wrong))
+    assert not wrong
+
+
+async def talk_while(here: Machine, phone: Device, kills: int) -> tuple[list[str], int]:
+    """Two sessions talk while one replica after the other dies and comes back."""
+    stop = asyncio.Event()
+    tolds = [Told(), Told()]
+    sessions = [await phone.new_session() for _ in tolds]
+    readers = [Reader(phone, session) for session in sessions]
+    async with Tasks() as tasks:
+        for reader in readers:
+            tasks.spawn("read", reader.run())
+        talks = [
+            tasks.spawn("talk", talk(phone, session, told, stop))
+            for session, told in zip(sessions, tolds, strict=True)
+        ]
+        for number in range(kills):
+            await asyncio.sleep(0.5)
+            victim = ("second", "context")[number % 2]
+            here.running[victim].kill()
+            await here.start("context", victim)
+        stop.set()
+        await asyncio.gather(*talks)
+        for session, reader, told in zip(sessions, readers, tolds, strict=True):
+            await reader.reach(int((await phone.settled(session))[-1]["sequence"]))
+            told.readings.append(reader.reading())
+    histories = [await phone.history(session, told) for session, told in zip(sessions, tolds, strict=True)]
+    return [fault for each in histories for fault in faults(each)], sum(
+        len(each.acknowledged) for each in histories
+    )
+
+
+async def talk(phone: Device, session: str, told: Told, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await phone.say(session, "stream 10 tokens 2 ms apart", told)
+        await asyncio.sleep(0.05)
