@@ -117,6 +117,14 @@ def find(reminder_id: str) -> Unit[Reminder | None]:
     return from_row(rows[0]) if rows else None
 
 
+def all_of(account_id: str) -> Unit[list[Reminder]]:
+    """Every reminder of a person, by due time."""
+    rows = yield Statement(
+        "SELECT * FROM reminder WHERE account_id = :account ORDER BY due_us, id", {"account": account_id}
+    )
+    return [from_row(row) for row in rows]
+
+
 def page(
     account_id: str, after: Sequence[str | int] | None, limit: int, *, state: int, session_id: str
 ) -> Unit[list[Reminder]]:
