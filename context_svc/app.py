@@ -31,7 +31,7 @@ from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.doors import open_gate, operator_door, public_door
-from context_svc.dossier import open_dossier
+from context_svc.dossier import Dossier, open_dossier
 from context_svc.executions import Executions
 from context_svc.foundation import ROOM, Conversation, Foundation
 from context_svc.grants import Grants
@@ -126,6 +126,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     ):
         grants = Grants(foundation.keys, clock)
         orchestrator = OrchestratorPeer(channel, _budget(settings), grants)
+        dossier: Dossier  # put together below: it needs what needs this
         host = open_hosting(
             database,
             clock,
@@ -133,7 +134,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             codec=codec,
             publish=readers.publish,
             books=books,
-            put=lambda *told: dossier.items.put(*told),  # which is put together below
+            put=lambda *told: dossier.items.put(*told),
         )
         runs = Runs(
             database=database,

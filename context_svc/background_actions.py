@@ -125,7 +125,9 @@ class BackgroundActions:
         session = yield from sessions.find(job.session_id or "", job.account_id)
         if session is None or session.sealed or session.state is SessionState.ENDED:
             yield from job_rows.end(job, JobState.FAILED, "SESSION_ENDED", now_us)
-            told = yield from self._tell(job, JobState.FAILED, now_us) if session else ()
+            if session is None:
+                return None
+            told = yield from self._tell(job, JobState.FAILED, now_us)
             return lambda: self._publish(told)
         if len((yield from open_rows(session.id))) >= MOST_OPEN_TURNS:
             return None

@@ -126,8 +126,13 @@ async def agent_room(
         turns = Turns(models=models, catalogue=catalogue, clock=clock)
         orchestrator = TurnServicer(turns, catalogue, models)
         async with room(
-            database, orchestrator, owner, background=background, clock=clock, address=address
-        ) as here:  # type: ignore[arg-type]
+            database,
+            orchestrator,  # type: ignore[arg-type]
+            owner,
+            background=background,
+            clock=clock,
+            address=address,
+        ) as here:
             yield here, llm
 
 

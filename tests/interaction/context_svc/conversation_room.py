@@ -40,7 +40,7 @@ from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.executions import Executions
 from context_svc.grants import Grants
-from context_svc.jobs import Jobs, Timer
+from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
 from context_svc.ledger import Ledger
@@ -282,6 +282,7 @@ async def room(
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET, Grants(grant_keys(), clock))
         watchers = Watchers()
+        items: ContextItems
         host = open_hosting(
             database,
             clock,
@@ -392,7 +393,16 @@ async def room(
             wake=schedule.wake,
             stop=runs.stop,
         )
-        kinds = (titles, summaries, retention, tidying, learning, memories, expiry, *work.kinds)
+        kinds: tuple[Kind, ...] = (
+            titles,
+            summaries,
+            retention,
+            tidying,
+            learning,
+            memories,
+            expiry,
+            *work.kinds,
+        )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
         commands = TurnCommands(

@@ -17,7 +17,7 @@ from orchestrator_svc.tools.hosted import HOSTED
 from orchestrator_svc.tools.tool import Effect, Output, Setting, Tool
 from tests.interaction.injection.corpus import CARRIERS, GOALS, HOME, SECRET, Goal, page, seen, start
 from tests.interaction.orchestrator_svc.room import kind, room
-from tests.interaction.orchestrator_svc.scripted_llm import ScriptedLlm
+from tests.interaction.orchestrator_svc.scripted_llm import ScriptedLlm, Step
 
 
 class Words(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,7 +38,7 @@ class Letter(msgspec.Struct):
 class Obedient(ScriptedLlm):
     """Asks for what it was told to find, and then does whatever anything it sees wants of it, until it may not."""
 
-    steps: list = field(default_factory=list)  # type: ignore[type-arg]
+    steps: list[Step] = field(default_factory=list)
     obeyed: list[str] = field(default_factory=list)
 
     async def Generate(
