@@ -96,9 +96,9 @@ _SERVICES: dict[str, dict[str, Policy]] = {
         "CancelJob": _USER,
     },
     "assistant.reminder.v1.ReminderService": {
-        "CreateReminder": _later(_USER),
-        "ListReminders": _later(_USER),
-        "DeleteReminder": _later(_USER),
+        "CreateReminder": _USER,
+        "ListReminders": _USER,
+        "DeleteReminder": _USER,
     },
     "assistant.notification.v1.NotificationService": {
         "RegisterPushTarget": _later(_USER),

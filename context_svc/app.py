@@ -31,7 +31,7 @@ from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.device_list import DeviceList
 from context_svc.doors import open_gate, operator_door, public_door
-from context_svc.dossier import open_dossier
+from context_svc.dossier import Dossier, open_dossier
 from context_svc.executions import Executions
 from context_svc.foundation import ROOM, Conversation, Foundation
 from context_svc.grants import Grants
@@ -85,6 +85,7 @@ from context_svc.wire.chat import ChatCodec, stored_text, words
 from context_svc.wire.preferences import Choices, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget, SummaryMarks
+from context_svc.workshop import open_hosting, open_workshop
 
 log = telemetry.logger(__name__)
 
@@ -125,6 +126,16 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
     ):
         grants = Grants(foundation.keys, clock)
         orchestrator = OrchestratorPeer(channel, _budget(settings), grants)
+        dossier: Dossier  # put together below: it needs what needs this
+        host = open_hosting(
+            database,
+            clock,
+            claims=claims,
+            codec=codec,
+            publish=readers.publish,
+            books=books,
+            put=lambda *told: dossier.items.put(*told),
+        )
         runs = Runs(
             database=database,
             claims=claims,
@@ -133,6 +144,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
+            host=host,
         )
         schedule = Schedule(
             database=database,
@@ -253,6 +265,17 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
+        work = open_workshop(
+            database,
+            clock,
+            foundation.pages,
+            journal=journal,
+            codec=codec,
+            turns=turns,
+            publish=readers.publish,
+            wake=schedule.wake,
+            stop=runs.stop,
+        )
         kinds: tuple[Kind, ...] = (
             titles,
             summaries,
@@ -262,9 +285,10 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
             memories,
             expiry,
             *departures.kinds,
+            *work.kinds,
         )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
-        jobs = Jobs(database, clock, foundation.pages, timer.stop)
+        jobs = Jobs(database, clock, foundation.pages, timer.stop, work.cancelled)
         agent = AgentServicer(Capabilities(orchestrator.actions, foundation.pages), jobs, commands)
         foundation.tasks.spawn("cut revoked streams", _cut_revoked(foundation.feed, readers, watchers))
         foundation.tasks.spawn("expire context", dossier.expire())
@@ -286,7 +310,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 turns=session_log,
                 leaving=departures,
                 open_streams=lambda: len(readers) + len(watchers),
-                services=(chat.register, agent.register, dossier.servicer.register),
+                services=(
+                    chat.register,
+                    agent.register,
+                    dossier.servicer.register,
+                    work.servicer.register,
+                ),
                 obey=dossier.items.obey,
                 settle=dossier.preferences.settle,
                 drain=drain,

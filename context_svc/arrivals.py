@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
+from chassis import ids
 from chassis.database import Statement, Unit
-from context_svc import item_rows, session_rows, suggestions
+from context_svc import item_rows, reminder_rows, session_rows, suggestions
 from context_svc.errors import QuotaExceeded
 from context_svc.items import MOST_BYTES, MOST_ITEMS, Filling, Item, Scope
 from context_svc.journal import Kind
+from context_svc.reminder_rows import Reminder, ReminderState
 from context_svc.search import Indexing
 from context_svc.sessions import QUOTA
 from context_svc.suggestions import Suggestion
@@ -132,6 +134,19 @@ def add_suggestions(account: str, proposals: Sequence[Suggestion]) -> Unit[int]:
     added = 0
     for each in proposals:
         added += yield from suggestions.keep(account, each)
+    return added
+
+
+def add_reminders(account: str, arriving: Sequence[Reminder], now_us: int) -> Unit[int]:
+    """Schedule those that have not fired, each once however often it arrives; how many. Raises QuotaExceeded."""
+    added = 0
+    for each in arriving:
+        here = yield from reminder_rows.find(each.id)
+        mine = here is not None and here.account_id == account
+        if each.state is ReminderState.SCHEDULED and not mine:
+            new = replace(each, id=ids.uuid(), account_id=account, create_us=now_us)
+            stored = yield from reminder_rows.add(new, f"import.{each.id}"[:64], "")
+            added += stored.id == new.id
     return added
 
 

@@ -17,7 +17,8 @@ from context_svc.errors import SuggestionFailed
 from context_svc.journal import Kind
 from context_svc.ledger import Ledger, Spent
 from context_svc.receipts import ReceiptCodec, Tally
-from context_svc.runs import Happened, Material, Orchestrator, ReceiptEntry, TextDelta
+from context_svc.run_frames import Happened, ReceiptEntry, TextDelta
+from context_svc.runs import Material, Orchestrator
 from context_svc.turn_rows import TurnState
 
 

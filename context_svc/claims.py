@@ -47,6 +47,8 @@ class Claim:
     parent_id: str = ""
     action: bytes | None = None
     action_approved: bool = False
+    job_id: str = ""
+    """The job that asked for it; empty when a person did."""
     alternative: bool = False
     resumption: bytes = b""
     receipt: bytes = b""
@@ -300,6 +302,11 @@ def conclude(
             "turn": claim.turn_id,
         },
     )
+    if claim.job_id:
+        yield Statement(
+            "UPDATE job SET run_us = :now, rank = :now, horizon_us = 0 WHERE id = :job AND state = 1",
+            {"now": now_us, "job": claim.job_id},
+        )
 
 
 def _leave_unanswered(claim: Claim) -> Unit[None]:
@@ -346,6 +353,7 @@ def claim_of(row: Row) -> Claim:
         parent_id=row["parent_id"],
         action=bytes(row["action"]) if row["action"] is not None else None,
         action_approved=bool(row["action_approved"]),
+        job_id=row["job_id"],
         alternative=bool(row["alternative"]),
         resumption=bytes(row["resumption"] or b""),
     )

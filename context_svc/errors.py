@@ -17,7 +17,7 @@ from datetime import timedelta
 
 import grpc
 
-from chassis.errors import ServiceError
+from chassis.errors import ServiceError, Violation
 
 
 class ContextItemNotFound(ServiceError):
@@ -244,6 +244,11 @@ class ArgumentsInvalid(ServiceError):
     reason = "ARGUMENTS_INVALID"
     message = "The arguments do not fit the action."
 
+    @classmethod
+    def of(cls, field: str, description: str) -> ArgumentsInvalid:
+        """The failure of one field."""
+        return cls(violations=[Violation(field=field, description=description, rule="action.arguments")])
+
 
 class MessageNotFound(ServiceError):
     """The message id is unknown or belongs to someone else."""
@@ -331,6 +336,22 @@ class JobNotFound(ServiceError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "JOB_NOT_FOUND"
     message = "No such job."
+
+
+class ActionForbidden(ServiceError):
+    """The person's own choice does not allow the action."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "ACTION_FORBIDDEN"
+    message = "Your settings do not allow this."
+
+
+class ReminderNotFound(ServiceError):
+    """The reminder id is unknown or belongs to someone else."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "REMINDER_NOT_FOUND"
+    message = "No such reminder."
 
 
 class SessionSealed(ServiceError):

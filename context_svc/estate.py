@@ -83,6 +83,7 @@ ESTATE: tuple[Holding, ...] = (
     Holding(table="suggestion", exported="suggestions"),
     Holding(table="preference", exported="preferences"),
     Holding(table="context_scope", unexported="counters"),
+    Holding(table="reminder", exported="reminders"),
     Holding(table="session", exported="sessions"),
     Holding(table="device_consent", exported="devices"),
     Holding(

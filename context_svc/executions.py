@@ -14,12 +14,15 @@ from context_svc.turns import MOST_OPEN_TURNS, Accepted, Turns, take_sequence
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
-    """An action to run. `action` is the serialised ToolCallPart; `approved`: the person's program agreed to it."""
+    """An action to run. `action` is the serialised ToolCallPart; `approved`: the person's program agreed to it.
+    `job_id`: the job that asks for it, when no person does.
+    """
 
     key: Key
     session_id: str
     action: bytes
     approved: bool
+    job_id: str = ""
 
 
 class ExecutionCodec(Protocol):
@@ -61,6 +64,7 @@ class Executions:
             parent_id=newest or "",
             action=execution.action,
             action_approved=execution.approved,
+            job_id=execution.job_id,
         )
         yield from insert_turn(new, now_us)
         yield from remember(execution.key, session_id, turn_id)

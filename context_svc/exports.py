@@ -18,7 +18,16 @@ from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit, Value
 from chassis.errors import ServiceError
 from chassis.tasks import Tasks
-from context_svc import api_tokens, audit, commands, consents, item_rows, session_rows, suggestions
+from context_svc import (
+    api_tokens,
+    audit,
+    commands,
+    consents,
+    item_rows,
+    reminder_rows,
+    session_rows,
+    suggestions,
+)
 from context_svc.account_archive import ArchiveWriter
 from context_svc.accounts import Account, by_id
 from context_svc.api_tokens import ApiToken
@@ -28,6 +37,7 @@ from context_svc.devices import device_from
 from context_svc.errors import AccountNotFound, IdempotencyKeyReused, RateLimited
 from context_svc.item_rows import Selection
 from context_svc.items import Item, Scope
+from context_svc.reminder_rows import Reminder
 from context_svc.session_rows import Session
 from context_svc.suggestions import Suggestion
 
@@ -54,6 +64,9 @@ class ArchiveCodec(Protocol):
 
     def suggestion(self, value: Suggestion) -> str:
         """A suggestion."""
+
+    def reminder(self, value: Reminder) -> str:
+        """A line for a reminder."""
 
     def session(self, value: Session) -> str:
         """A session."""
@@ -133,6 +146,7 @@ class _Whole:
     tokens: Sequence[ApiToken]
     preferences: Sequence[tuple[str, bytes]]
     suggestions: Sequence[Suggestion]
+    reminders: Sequence[Reminder]
     sessions: Sequence[Session]
 
 
@@ -222,6 +236,9 @@ class Exports:
         with archive.records("suggestions") as records:
             for suggestion in whole.suggestions:
                 records.write(codec.suggestion(suggestion))
+        with archive.records("reminders") as records:
+            for reminder in whole.reminders:
+                records.write(codec.reminder(reminder))
         with archive.records("sessions") as records:
             for session in whole.sessions:
                 records.write(codec.session(session))
@@ -370,6 +387,7 @@ def _whole(account: str, now_us: int) -> Unit[_Whole]:
             for kind, column in (("preferences", "own"), ("accepted_preferences", "accepted"))
         ],
         suggestions=(yield from suggestions.all_of(account)),
+        reminders=(yield from reminder_rows.all_of(account)),
         sessions=[session_rows.from_row(row) for row in sessions],
     )
 

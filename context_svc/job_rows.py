@@ -151,6 +151,32 @@ def put_back(job: Job, *, run_us: int, horizon_us: int, failures: int, reason: s
     )
 
 
+def postpone(job_id: str, run_us: int) -> Unit[None]:
+    """Part of a unit that put the job back: let it wait until then, or until it is woken."""
+    yield Statement(
+        "UPDATE job SET run_us = :run, rank = :run, horizon_us = 0 WHERE id = :id AND state = 1",
+        {"run": run_us, "id": job_id},
+    )
+
+
+def count_tries(job_id: str, tries: int) -> Unit[None]:
+    """Part of a unit that ended the job: how often its work was tried, whatever its claims."""
+    yield Statement("UPDATE job SET attempts = :tries WHERE id = :id", {"tries": tries, "id": job_id})
+
+
+def lock(account: str, job_id: str) -> Unit[Job | None]:
+    """Part of a unit: the job if it is this person's, held until the commit, and its session before it."""
+    yield Statement(
+        "UPDATE session SET state = state WHERE id = (SELECT session_id FROM job WHERE id = :id)",
+        {"id": job_id},
+    )
+    rows = yield Statement(
+        "UPDATE job SET state = state WHERE id = :id AND account_id = :account RETURNING *",
+        {"id": job_id, "account": account},
+    )
+    return from_row(rows[0]) if rows else None
+
+
 def cancel(account: str, job_id: str, now_us: int) -> Unit[Job | None]:
     """Cancel an open job of this person; one that is over stays as it is. None: there is no such job."""
     yield Statement(

@@ -7,9 +7,10 @@ one commit, conditional on the claim: however often a job had to be begun, what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, TypeAlias, assert_never
 
 from chassis import telemetry
@@ -36,9 +37,14 @@ Then: TypeAlias = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work is done. `change` is a part of a unit, committed with the job's end, whose row it holds."""
+    """The work is over, and need not have gone well: `state` and `reason` say so.
+
+    `change` is a part of a unit, committed with the job's end, whose row it holds.
+    """
 
     change: Callable[[int], Unit[Then | None]] | None = None
+    state: JobState = JobState.DONE
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,13 @@ class Kind(Protocol):
 
         May be cancelled at any moment, and what it answers may come to nothing when the job was cancelled.
         """
+
+
+class Cancelled(Protocol):
+    """What else goes when a person cancels an open job of some kind."""
+
+    def __call__(self, job: Job, now_us: int, /) -> Unit[Then | None]:
+        """Part of the unit that cancels it; `job` is as it was before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,12 +181,18 @@ class Jobs:
     """What a person sees of their jobs."""
 
     def __init__(
-        self, database: Database, clock: Clock, pages: PageTokens, stop: Callable[[str], None]
+        self,
+        database: Database,
+        clock: Clock,
+        pages: PageTokens,
+        stop: Callable[[str], None],
+        cancelled: Mapping[str, Cancelled] = MappingProxyType({}),
     ) -> None:
         self._database = database
         self._clock = clock
         self._pages = pages
         self._stop = stop
+        self._cancelled = cancelled
 
     async def list_page(self, user: User, *, size: int, token: str, open_only: bool) -> JobPage:
         """Next to run first, then those that are over, newest first. Raises PageTokenInvalid."""
@@ -191,11 +210,19 @@ class Jobs:
     async def cancel(self, user: User, job_id: str) -> Job:
         """Cancel an open job, also one that runs; one that is over stays as it is. Raises JobNotFound."""
         now_us = self._clock.now_us()
-        job = await self._database.write(job_id, lambda: rows.cancel(user.account, job_id, now_us))
-        if job is None:
-            raise JobNotFound
+        job, _ = await self._database.write(
+            job_id, lambda: self._cancel(user, job_id, now_us), committed=lambda done: _perform(done[1])
+        )
         self._stop(job_id)
         return job
+
+    def _cancel(self, user: User, job_id: str, now_us: int) -> Unit[tuple[Job, Then | None]]:
+        before = yield from rows.lock(user.account, job_id)
+        job = yield from rows.cancel(user.account, job_id, now_us)
+        if job is None or before is None:
+            raise JobNotFound
+        follows = None if before.state.over else self._cancelled.get(job.kind)
+        return job, (yield from follows(before, now_us)) if follows else None
 
 
 async def _within(kind: Kind, job: Job) -> Result:
@@ -219,8 +246,8 @@ def _outcome(work: asyncio.Task[Result]) -> Result | _Failed:
 def _settle(job: Job, outcome: Result | _Failed, limits: Limits, now_us: int) -> Unit[Then | None]:
     yield from rows.hold(job)
     match outcome:
-        case Done(change):
-            yield from rows.end(job, JobState.DONE, "", now_us)
+        case Done(change, state, reason):
+            yield from rows.end(job, state, reason, now_us)
             return (yield from change(now_us)) if change else None
         case Later(seconds, change):
             horizon_us = round(seconds * _SECOND)

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 
 from assistant.agent.v1 import agent_pb2
+from assistant.chat.v1 import chat_pb2
 from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis.dial import streaming
@@ -21,7 +22,8 @@ from context_svc.archive import Manifest
 from context_svc.errors import ArchiveInvalid, FileRefused, PeerUnavailable
 from context_svc.exports import File
 from context_svc.grants import Grants, Work
-from context_svc.runs import Frame, Material
+from context_svc.run_frames import Frame
+from context_svc.runs import Material
 from context_svc.unpacking import ArrivingFile
 from context_svc.wire import turn as wire
 from context_svc.wire.times import timestamp
@@ -231,6 +233,11 @@ class OrchestratorTurn:
         """Let an action with effects run."""
         recorded = turn_pb2.EffectRecorded(call_id=call_id)
         await self.send(turn_pb2.RunTurnRequest(effect_recorded=recorded))
+
+    async def host_result(self, finished: bytes) -> None:
+        """Tell how an action of this room ended."""
+        result = turn_pb2.HostResult(finished=chat_pb2.ToolFinished.FromString(finished))
+        await self.send(turn_pb2.RunTurnRequest(host_result=result))
 
     async def send(self, frame: turn_pb2.RunTurnRequest) -> None:
         """Tell the turn something; without effect on one that is over."""

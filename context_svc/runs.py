@@ -7,11 +7,11 @@ nothing, because then somebody else has ended the turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Protocol, TypeAlias, assert_never
+from typing import Protocol, assert_never
 
 from chassis import telemetry
 from chassis.clock import Clock
@@ -21,10 +21,23 @@ from chassis.tasks import Tasks
 from context_svc.claims import Claim, ClaimLost, Claims
 from context_svc.endings import Over, ending
 from context_svc.errors import PeerUnavailable, SessionNotFound
-from context_svc.journal import Draft, Kind, Payload, Publish
+from context_svc.journal import Draft, Kind, Publish
 from context_svc.known import Known, known
+from context_svc.leavings import Left
 from context_svc.messages import NOTHING, Branch, branch
 from context_svc.receipts import Arrivals, Tally
+from context_svc.run_frames import (
+    Alive,
+    Call,
+    Frame,
+    Happened,
+    HostCalled,
+    ReasoningDelta,
+    ReceiptEntry,
+    TextDelta,
+    audited,
+    constant,
+)
 from context_svc.summary_rows import Summary, joined
 from context_svc.turn_log import TurnLog
 from context_svc.turn_rows import TurnState
@@ -39,58 +52,6 @@ WINDOW, MODEL, TOOL = 2, 3, 4  # stages of a turn, the contract's numbers
 _BEGINS = {Kind.TURN_STARTED: MODEL, Kind.TOOL_STARTED: TOOL, Kind.TOOL_FINISHED: MODEL}
 SUMMARISED = 6  # messages of the shortest branch that a summary can stand for a part of
 IN_DOUBT = "An action may or may not have happened. Check before you try again."
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """The answer grew."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
-    """The model thought aloud."""
-
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """A call of an action; with `effect` it changes something outside the conversation.
-
-    `agent` is known at its begin, `outcome` (the contract's name) at its end.
-    """
-
-    id: str
-    action: str
-    agent: str = ""
-    effect: bool = False
-    outcome: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """An event of the turn that is passed on as it is. `call` is set for the begin and the end of an action."""
-
-    kind: Kind
-    payload: bytes
-    call: Call | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """Nothing to say, but at work."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptEntry:
-    """An entry of the turn's receipt, serialised."""
-
-    data: bytes
-
-
-Frame: TypeAlias = TextDelta | ReasoningDelta | Happened | Over | Suspended | Alive | ReceiptEntry
 
 
 class Purpose(IntEnum):
@@ -131,12 +92,25 @@ class TurnStream(Protocol):
     async def effect_recorded(self, call_id: str) -> None:
         """Let an action with effects run: that it starts is durable."""
 
+    async def host_result(self, finished: bytes) -> None:
+        """Tell how an action of this room ended: a serialised ToolFinished, which is durable."""
+
 
 class Orchestrator(Protocol):
     """Where turns run: `context_svc.peers` dials it."""
 
     def run(self, material: Material) -> AbstractAsyncContextManager[TurnStream]:
         """Open a turn; leaving the block stops whatever still runs of it."""
+
+
+class Host(Protocol):
+    """Performs the actions of this room, and keeps what actions leave behind: `context_svc.hosting`."""
+
+    async def perform(self, material: Material, call: HostCalled, agent: str) -> bytes:
+        """Perform a call; its serialised ToolFinished, durable. Raises ClaimLost and StoreUnavailable."""
+
+    async def leave(self, claim: Claim, happened: Happened, left: Left, ended: Call) -> bytes:
+        """Keep what an action left behind with its ToolFinished. Raises ClaimLost and StoreUnavailable."""
 
 
 class RunCodec(WaitCodec, Protocol):
@@ -173,6 +147,7 @@ class _Running:
     effects: dict[str, Call] = field(default_factory=dict)
     may_run: set[str] = field(default_factory=set)
     agents: dict[str, str] = field(default_factory=dict)
+    hosted: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     recorded: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     def note(self, happened: Happened) -> Callable[[], None] | None:
@@ -215,7 +190,9 @@ class Runs:
         waiting: Waiting,
         publish: Publish,
         clock: Clock,
+        host: Host,
     ) -> None:
+        self._host = host
         self._database = database
         self._claims = claims
         self._orchestrator = orchestrator
@@ -355,15 +332,35 @@ class Runs:
             async for frame in stream.frames():
                 if not running.stop.is_set() and not running.cut.is_set():
                     patience.reschedule(loop.time() + SILENCE)
-                if isinstance(frame, Over | Suspended):
-                    return frame
                 if isinstance(frame, Happened):
                     running.stage = _BEGINS.get(frame.kind, running.stage)
-                self._note(material.claim, frame, running, pen, tally)
+                match frame:
+                    case Over() | Suspended():
+                        await _all_of(running.hosted.values())
+                        return frame
+                    case HostCalled():
+                        work = self._perform_here(material, frame, running, pen, stream)
+                        running.hosted[frame.id] = tasks.spawn("perform an action", work)
+                    case Happened(call=Call() as call) if call.id in running.hosted:
+                        pass  # it was told, or will be, with what the action did here
+                    case Happened(call=Call() as call, left=Left() as left):
+                        running.note(frame)
+                        await pen.flushed()
+                        ended = replace(call, agent=running.agents.get(call.id, ""))
+                        await self._host.leave(material.claim, frame, left, ended)
+                    case _:
+                        self._note(material.claim, frame, running, pen, tally)
                 if isinstance(frame, ReceiptEntry):
                     await self._note_cost(material.claim, frame)
                 await pen.room()
         raise PeerUnavailable("the stream of a turn ended early")
+
+    async def _perform_here(
+        self, material: Material, call: HostCalled, running: _Running, pen: TurnLog, stream: TurnStream
+    ) -> None:
+        await pen.flushed()  # that it began comes first
+        agent = running.agents.get(call.id, "")
+        await stream.host_result(await self._host.perform(material, call, agent))
 
     async def _note_cost(self, claim: Claim, entry: ReceiptEntry) -> None:
         """Keep what a step did cost as soon as it is known, so that a kill forgets at most one."""
@@ -389,7 +386,7 @@ class Runs:
                 pen.add(draft, running.note(frame))
             case ReceiptEntry(data):
                 tally.entries.append(data)
-            case Alive() | Over() | Suspended():
+            case Alive() | HostCalled() | Over() | Suspended():
                 pass
             case _:
                 assert_never(frame)
@@ -425,16 +422,6 @@ class Runs:
             payload=constant(payload),
             audit=audited(call, call.agent, "in_doubt" if in_doubt else "cancelled"),
         )
-
-
-def audited(call: Call, agent: str, outcome: str) -> str:
-    """What the audit log tells of an action."""
-    return f"{call.action} {agent or '-'} {outcome}"
-
-
-def constant(payload: bytes) -> Payload:
-    """A payload that does not depend on the event's number or time."""
-    return lambda _sequence, _time: payload
 
 
 def gather(claim: Claim, now_us: int) -> Unit[Material]:
@@ -477,6 +464,11 @@ def left_behind(claim: Claim, codec: RunCodec) -> Unit[tuple[str, tuple[Call, ..
             case _:
                 calls.pop(codec.call(row["data"]).id, None)
     return "".join(pieces), tuple(call for call in calls.values() if call.effect)
+
+
+async def _all_of(works: Iterable[asyncio.Task[None]]) -> None:
+    for work in works:
+        await work
 
 
 async def _let_run(running: _Running, stream: TurnStream) -> None:

@@ -86,13 +86,21 @@ class TurnLog:
         if self._size >= MOST_UNWRITTEN:
             self._calm.clear()
 
+    async def flushed(self) -> None:
+        """Return when all that was added so far is durable. `write` must be running."""
+        done = asyncio.Event()
+        self._durable.append(done.set)
+        self._something.set()
+        self._urgent.set()
+        await done.wait()
+
     async def room(self) -> None:
         """Return when there is room for more; immediately, unless the store is far behind."""
         await self._calm.wait()
 
     async def write(self) -> None:
         """Write what is added until `close`. Raises ClaimLost and StoreUnavailable."""
-        while not self._closed or self._waiting:
+        while not self._closed or self._waiting or self._durable:
             await self._something.wait()
             await self._gather()
             drafts, self._durable, durable = self._taken(), [], self._durable
@@ -103,8 +111,8 @@ class TurnLog:
                     committed=self._publish,
                 )
                 failpoints.reach("between_event_batches")
-                for tell in durable:
-                    tell()
+            for tell in durable:
+                tell()
 
     def close(self) -> None:
         """Let `write` return once everything added is durable."""

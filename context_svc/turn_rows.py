@@ -60,6 +60,7 @@ class NewTurn:
     parent_id: str = ""
     action: bytes | None = None
     action_approved: bool = False
+    job_id: str = ""
     alternative: bool = False
 
 
@@ -76,9 +77,9 @@ def insert_turn(new: NewTurn, now_us: int) -> Unit[None]:
     """Queue a turn."""
     yield Statement(
         "INSERT INTO turn (id, session_id, account_id, state, message_id, parent_id, answer_id, options, action,"
-        " action_approved, alternative, accepted_sequence, create_us)"
+        " action_approved, job_id, alternative, accepted_sequence, create_us)"
         " VALUES (:id, :session, :account, :state, :message, :parent, :answer, :options, :action, :approved,"
-        " :alternative, :sequence, :now)",
+        " :job, :alternative, :sequence, :now)",
         {
             "id": new.id,
             "session": new.session_id,
@@ -90,6 +91,7 @@ def insert_turn(new: NewTurn, now_us: int) -> Unit[None]:
             "options": new.options,
             "action": new.action,
             "approved": int(new.action_approved),
+            "job": new.job_id,
             "alternative": int(new.alternative),
             "sequence": new.sequence,
             "now": now_us,

@@ -19,6 +19,7 @@ from typing import BinaryIO, Generic, Protocol, TypeVar
 from context_svc.account_archive import BLOBS, CHUNK, FORMAT, MANIFEST, VERSION
 from context_svc.errors import ArchiveInvalid
 from context_svc.items import MOST_BYTES, MOST_ITEMS, Item
+from context_svc.reminder_rows import Reminder
 from context_svc.session_rows import Session
 from context_svc.suggestions import Suggestion
 
@@ -33,6 +34,7 @@ KINDS = (
     "preferences",
     "accepted_preferences",
     "suggestions",
+    "reminders",
     "sessions",
     "context_items",
     "messages",
@@ -138,6 +140,9 @@ class RecordCodec(Protocol):
     def read_layer(self, line: bytes) -> Layer:
         """Preferences."""
 
+    def read_reminder(self, line: bytes) -> Reminder:
+        """A line of a reminder."""
+
     def read_suggestion(self, line: bytes) -> Suggestion:
         """A suggestion."""
 
@@ -203,6 +208,10 @@ class Unpacked:
     def suggestions(self) -> Sequence[Suggestion]:
         """What was proposed to the person."""
         return _few(self._records("suggestions", self._codec.read_suggestion), 10_000)
+
+    def reminders(self) -> Sequence[Reminder]:
+        """What the person wanted to be reminded of."""
+        return _few(self._records("reminders", self._codec.read_reminder), 10_000)
 
     def user_items(self) -> Sequence[Item]:
         """The context of the person, which comes before that of the sessions."""

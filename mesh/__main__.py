@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chassis.clock import SystemClock
-from mesh import account, added, backup, library, secret, users
+from mesh import account, added, backup, library, reminders, secret, users
 from mesh.chat import chat, models, token
 from mesh.doctor import Patient, doctor
 from mesh.errors import MeshError
@@ -126,6 +126,13 @@ def _tools(settings: MeshSettings, _: argparse.Namespace, console: Console) -> i
     return asyncio.run(tools(places_of(settings), console))
 
 
+def _reminders(settings: MeshSettings, told: argparse.Namespace, console: Console) -> int:
+    places = places_of(settings)
+    if told.action == "cancel":
+        return asyncio.run(reminders.cancel(places, told.reminder, console))
+    return asyncio.run(reminders.reminders(places, console))
+
+
 def _reference(settings: MeshSettings, _: argparse.Namespace, console: Console) -> int:
     return reference(places_of(settings), console)
 
@@ -162,6 +169,7 @@ COMMANDS: Mapping[str, Command] = {
     "tools": _tools,
     "plugins": _plugins,
     "mcp": _mcp,
+    "reminders": _reminders,
     "reference": _reference,
     "token": _token,
     "user": _user,
@@ -191,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("tools", help="list what the assistant can do, and what is turned on")
     added.add_commands(commands)
+    _reminding(commands.add_parser("reminders", help="list your reminders, or take one back"))
     commands.add_parser("reference", help="get the offline reference: an encyclopedia and a gazetteer")
     commands.add_parser("token", help="print an access token for scripts, good for ten minutes")
     commands.add_parser("doctor", help="name what is wrong on this machine, and its cure")
@@ -202,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
     restoring = commands.add_parser("restore", help="put a backup in the place of the present state")
     restoring.add_argument("file", metavar="FILE", type=Path, help="what `mesh backup` wrote")
     return parser
+
+
+def _reminding(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="list them")
+    actions.add_parser("cancel", help="take one back").add_argument("reminder", help="its id")
 
 
 def _secrets(parser: argparse.ArgumentParser) -> None:

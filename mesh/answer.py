@@ -83,6 +83,31 @@ class Cancelled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reminded:
+    """A reminder's time has come; `late`: it should have been earlier."""
+
+    text: str
+    late: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEnded:
+    """Work in the background ended, told in a sentence."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReminderLine:
+    """A reminder as a list shows it."""
+
+    id: str
+    text: str
+    due: str
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Other:
     """Something this terminal has nothing to show for."""
 
@@ -98,6 +123,8 @@ Body = (
     | Finished
     | Failed
     | Cancelled
+    | Reminded
+    | JobEnded
     | Other
 )
 Last = Finished | Failed | Cancelled

@@ -14,6 +14,7 @@ from mesh import answer, record
 from mesh.credentials import Wallet
 from mesh.dialogue import Dialogue, model_table
 from mesh.known.peers import Known
+from mesh.notices import announce
 from mesh.peers import Conversation, Identity, door
 from mesh.places import Places
 from mesh.signin import Ask, SignIn
@@ -42,6 +43,7 @@ async def chat(places: Places, wish: Wish, console: Console) -> int:
         if typed is None:
             return await _once(talk, wish.once or "")
         conversation, kept = Conversation(channel, sign_in.bearer), Known(channel, sign_in.bearer)
+        tasks.spawn("announce what comes of itself", announce(conversation, console, clock))
         return await Dialogue(talk, conversation, kept, typed, console).run()
 
 

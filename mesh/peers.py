@@ -26,6 +26,7 @@ from mesh.rooms import Admin, Health, Readiness
 _PROBE_TIMEOUT = 1.0  # seconds
 _SILENCE = 45.0  # seconds without a frame after which a stream is taken for dead; the server speaks every 15
 _VERSION = "0.1.0"
+_MOST_CURSORS = 200
 _PAGE = 200
 _LONG = 1800.0  # seconds: the server's own bound for a backup
 
@@ -181,6 +182,25 @@ class Conversation:
                 async for frame in _lively(aiter(frames)):
                     if frame.HasField("event") and frame.event.turn_id == accepted.turn_id:
                         yield frame.event
+
+    async def notices(self, seen: dict[str, int]) -> AsyncIterator[answer.Event]:
+        """What comes of itself in any session: from `seen` on, sequences by session, which it keeps up to date.
+
+        Ends when the stream was cut. Raises CallFailed.
+        """
+        newest = list(seen.items())[-_MOST_CURSORS:]
+        cursors = [session_pb2.SessionCursor(session_id=each, sequence=at) for each, at in newest]
+        request = chat_pb2.SubscribeEventsRequest(cursors=cursors, all_sessions=True)
+        metadata = await self._metadata()
+        with _told():
+            async with streaming(self._chat.SubscribeEvents(request, metadata=metadata)) as frames:
+                async for frame in _lively(aiter(frames)):
+                    event = frame.event
+                    if frame.HasField("event"):
+                        seen.pop(event.session_id, None)
+                        seen[event.session_id] = event.sequence
+                        if event.WhichOneof("event") in ("reminder_due", "job_finished"):
+                            yield wire.event(event, documented=False)
 
     async def clear(self, session: str, request_id: str) -> None:
         """Empty a session. Raises CallFailed."""

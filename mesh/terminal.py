@@ -137,6 +137,10 @@ def note(body: answer.Body) -> str:
             return f"The turn failed: {printable(message) or reason}{again}"
         case answer.Cancelled():
             return "Stopped. What was said is kept."
+        case answer.Reminded(text=text, late=late):
+            return f"⏰ {printable(text)}{' (late)' if late else ''}"
+        case answer.JobEnded(message=message):
+            return f"• {printable(message)}"
         case answer.Accepted() | answer.Began() | answer.Said() | answer.Finished() | answer.Other():
             return ""
         case _:

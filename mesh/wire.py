@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC
+from zoneinfo import ZoneInfo, available_timezones
 
 import grpc
 from google.protobuf import json_format
@@ -15,6 +17,7 @@ from assistant.generation.v1 import generation_pb2
 from assistant.identity.v1 import identity_pb2
 from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
+from assistant.reminder.v1 import reminder_pb2
 from chassis.status import Failure
 from mesh import answer, people
 from mesh.consent import Consent, Form
@@ -156,6 +159,19 @@ def action(message: agent_pb2.Action) -> people.ActionLine:
     )
 
 
+def reminder(message: reminder_pb2.Reminder) -> answer.ReminderLine:
+    """Answer a reminder, its time in the zone that the person had in mind."""
+    zone = ZoneInfo(message.time_zone) if message.time_zone in available_timezones() else UTC
+    due = message.due_time.ToDatetime(UTC).astimezone(zone)
+    state = _words(reminder_pb2.ReminderState.Name(message.state), "REMINDER_STATE_")
+    return answer.ReminderLine(
+        id=message.id,
+        text=message.text,
+        due=f"{due:%Y-%m-%d %H:%M} {message.time_zone or 'UTC'}",
+        state=f"{state}, late" if message.late else state,
+    )
+
+
 def _words(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower().replace("_", " ")
 
@@ -283,6 +299,10 @@ def _body(message: chat_pb2.ChatEvent) -> answer.Body:
             return _tool(message)
         case "approval_requested" | "input_requested":
             return _wait(message)
+        case "reminder_due":
+            return answer.Reminded(text=message.reminder_due.text, late=message.reminder_due.late)
+        case "job_finished":
+            return answer.JobEnded(message=message.job_finished.message)
         case _:
             return answer.Other()
 

@@ -42,6 +42,10 @@ from orchestrator_svc.spending import Spending
 from orchestrator_svc.tools.tool import Effect as EffectClass
 
 _PROGRESS_CHARACTERS = 500
+_CONFINED = Failed(
+    reason=Reason.ACTION_FORBIDDEN,
+    message="The arguments hold what must stay on these machines. Leave it out, or ask the person.",
+)
 
 
 class Actions:
@@ -54,12 +58,9 @@ class Actions:
         spending: Spending,
         done: Iterable[tuple[ToolCall, ToolResult | None]],
     ) -> None:
-        resumed = order.resumption.steps if order.resumption else ()
         self._offers = offers
         self._spending = spending
-        self._approved = order.action is not None and order.action_approved
-        self._said = policy.persons_words(order.material, order.action)
-        self._tainted = policy.tainted(order.material, resumed, offers)
+        self._stands = policy.standing(order, offers)
         self._calls = Calls()
         self._calls.remember(done)
 
@@ -104,6 +105,10 @@ class Actions:
         self._calls.step = list(calls)
         self._calls.fresh = True
 
+    def distrust(self) -> None:
+        """From here on others may have written a part of what decides about calls."""
+        self._stands = replace(self._stands, tainted=True)
+
     def consider(self, call: ToolCall) -> Iterator[Effect]:
         """Run the call, ask the person, or answer it at once: a repetition, an unknown one, a broken one."""
         if self._calls.repeats(call):
@@ -115,7 +120,9 @@ class Actions:
             yield from self._impossible(call, Failed(reason=Reason.ACTION_NOT_FOUND, message=missing))
         elif (broken := _broken(call, offer)) is not None:
             yield from self._impossible(call, broken)
-        elif (cause := self._asks(call, offer)) is not None:
+        elif policy.forbids(offer, call.arguments, self._stands):
+            yield from self._impossible(call, _CONFINED)
+        elif (cause := policy.asks(offer, call.arguments, self._stands)) is not None:
             request = calling.approval(call, offer, cause)
             self._calls.pending.append(request)
             yield Emit(event=request)
@@ -144,7 +151,8 @@ class Actions:
         if running is None:
             return True
         self._spending.tool_time(duration)
-        self._tainted |= policy.taints(running.offer)
+        if policy.taints(running.offer):
+            self.distrust()
         certain = running.offer.effect is not EffectClass.EFFECT or not _timed_out(outcome)
         ending = _ending(outcome) if certain else Ending.IN_DOUBT
         yield from self._close(running.call, running.offer, outcome, ending, duration, logged=logged)
@@ -191,11 +199,6 @@ class Actions:
             yield from self._close(running.call, running.offer, stopped, calling.stopped(running))
         self._calls.running = {}
 
-    def _asks(self, call: ToolCall, offer: Offer) -> policy.Cause | None:
-        return policy.asks(
-            offer, call.arguments, tainted=self._tainted, said=self._said, approved=self._approved
-        )
-
     def _decided(self, call: ToolCall, offer: Offer, answer: ApprovalAnswer) -> Iterator[Effect]:
         if answer.decision is Decision.DENY:
             yield from self._refuse(call, Reason.ACTION_DENIED, "The person said no.")
@@ -205,6 +208,8 @@ class Actions:
             edited = answer.decision is Decision.EDIT
             call = replace(call, arguments=answer.edited_arguments) if edited else call
             broken = _broken(call, offer)
+            if broken is None and policy.forbids(offer, call.arguments, self._stands):
+                broken = _CONFINED
             yield from self._begin(call, offer) if broken is None else self._impossible(call, broken)
 
     def _begin(self, call: ToolCall, offer: Offer) -> Iterator[Effect]:
@@ -280,6 +285,8 @@ def _finished(
         error=outcome if isinstance(outcome, Failed) else None,
         sources=result.sources,
         next_actions=outcome.next_actions if isinstance(outcome, Done) else (),
+        context_updates=outcome.context_updates if isinstance(outcome, Done) else (),
+        background_tasks=outcome.background_tasks if isinstance(outcome, Done) else (),
         duration=duration,
         truncated=truncated,
     )

@@ -11,10 +11,8 @@ from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.tools.tool import Tool
 
 LOOK_SECONDS = 1.0
-# Performed by context_svc itself, so no tool of this room has these names; nothing else may have them either.
-HOSTED = frozenset(
-    {"remember", "recall", "set_reminder", "get_context", "set_context", "search_messages", "document_search"}
-)
+RESERVED = frozenset({"document_search"})
+"""Names of built-in actions to come; nothing else may have them."""
 
 
 class Additions(Protocol):
@@ -34,7 +32,7 @@ class LiveCatalogue(Catalogue):
         self,
         built_in: Iterable[Tool[Any]],
         additions: Sequence[Additions],
-        reserved: Collection[str] = HOSTED,
+        reserved: Collection[str] = RESERVED,
     ) -> None:
         self._built_in = tuple(built_in)
         self._additions = additions

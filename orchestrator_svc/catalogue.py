@@ -53,4 +53,9 @@ def _offer(tool: Tool[Any]) -> Offer:
         schema=Schema(tool.schema),
         timeout=tool.timeout,
         ready=tool.ready,
+        foreign=tool.foreign or tool.outside,
+        outside=tool.outside,
+        hosted=tool.hosted,
+        writes=tool.writes,
+        wordless=tool.wordless,
     )

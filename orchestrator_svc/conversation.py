@@ -71,6 +71,27 @@ class NextAction:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ContextUpdate:
+    """A context item that an action sets, for `ttl` seconds (0: as long as its scope). `value` is JSON."""
+
+    key: str
+    value: str
+    ttl: float = 0.0
+    user_scope: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackgroundTask:
+    """Another action that runs later, as a turn of its own, after `delay` seconds; tried `tries` times (0: 3)."""
+
+    action: str
+    arguments: str = "{}"
+    title: str = ""
+    delay: float = 0.0
+    tries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where a fact comes from. `fetched_at_us` is 0 when it was not fetched."""
 

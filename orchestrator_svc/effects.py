@@ -7,6 +7,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from orchestrator_svc.conversation import (
+    BackgroundTask,
+    ContextUpdate,
     FinishReason,
     NextAction,
     Part,
@@ -98,6 +100,8 @@ class ToolFinished:
     error: Failed | None = None
     sources: tuple[Source, ...] = ()
     next_actions: tuple[NextAction, ...] = ()
+    context_updates: tuple[ContextUpdate, ...] = ()
+    background_tasks: tuple[BackgroundTask, ...] = ()
     duration: float = 0.0
     truncated: bool = False
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestrator_svc.conversation import FinishReason, NextAction, Source, ToolCall, Usage
+from orchestrator_svc.conversation import (
+    BackgroundTask,
+    ContextUpdate,
+    FinishReason,
+    NextAction,
+    Source,
+    ToolCall,
+    Usage,
+)
 from orchestrator_svc.material import ModelFacts
 
 
@@ -76,6 +84,8 @@ class Done:
     content: str
     sources: tuple[Source, ...] = ()
     next_actions: tuple[NextAction, ...] = ()
+    context_updates: tuple[ContextUpdate, ...] = ()
+    background_tasks: tuple[BackgroundTask, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -217,6 +217,7 @@ class Order:
     budget: Budget = Budget()
     action: ToolCall | None = None
     action_approved: bool = False
+    action_left_behind: bool = False
     only_actions: tuple[str, ...] = ()
     without_actions: bool = False
     use_response_cache: bool = False

@@ -298,7 +298,13 @@ class Run:
         except Exception as error:  # noqa: BLE001 - an action's fault is a result of the turn, not its end
             log.error("action broke", error=error, action=call.action)
             return Failed(reason=Reason.ACTION_FAILED, message="The action broke.")
-        return Done(content=output.content, sources=output.sources, next_actions=output.next_actions)
+        return Done(
+            content=output.content,
+            sources=output.sources,
+            next_actions=output.next_actions,
+            context_updates=output.context_updates,
+            background_tasks=output.background_tasks,
+        )
 
     def _setting(self, call: ToolCall, tool: Tool[Any]) -> Setting:
         """What the action may know: of the facts only those that it declares, and that may go where it goes."""

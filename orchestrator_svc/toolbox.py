@@ -12,6 +12,7 @@ from orchestrator_svc.egress.web import Egress, Site, egress
 from orchestrator_svc.settings import Settings
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.clock import CLOCK
+from orchestrator_svc.tools.hosted import HOSTED
 from orchestrator_svc.tools.places import gazetteer
 from orchestrator_svc.tools.places.directions_tool import directions_tool
 from orchestrator_svc.tools.places.found import Places
@@ -68,6 +69,7 @@ class Toolbox:
         return Catalogue(
             (
                 *(CALCULATOR, CLOCK, CONVERTER),
+                *HOSTED,
                 *await self._weather(),
                 location_tool(*await self._places()),
                 directions_tool(await self._routers(), await self._finders()),

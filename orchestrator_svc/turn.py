@@ -37,6 +37,7 @@ from orchestrator_svc.errors import Reason, TurnError
 from orchestrator_svc.gauge import Gauge
 from orchestrator_svc.inputs import (
     CancelRequested,
+    Done,
     EffectRecorded,
     Elapsed,
     HostAnswered,
@@ -113,6 +114,7 @@ class Turn:
         self._generating = False
         self._asked = False  # the model of the open stream was asked
         self._yielding = False
+        self._followed = False  # this step has calls that the model did not ask for
         self._refits = 0
         self.over = False
 
@@ -238,7 +240,9 @@ class Turn:
             return
         results, stuck = self._actions.results(), self._actions.stuck
         withheld = not self._offers or stuck or self._spending.last_step
-        opens, refitted = self._sent is None, not _continues(self._sent, fitted.window)
+        opens = self._sent is None
+        refitted = self._followed or not _continues(self._sent, fitted.window)
+        self._followed = False
         self._spending.step()
         self._actions.next_step()
         self._generating, self._sent = True, fitted.window
@@ -349,10 +353,26 @@ class Turn:
     ) -> Iterator[Effect]:
         certain = yield from self._actions.done(call_id, outcome, duration, logged=logged)
         if certain:
+            yield from self._follow(call_id, outcome)
             yield from self._advance()
         else:
             message = "An action may or may not have happened. Check before you try again."
             yield from self._fail(Reason.EFFECT_IN_DOUBT, message, False, Stage.TOOL)
+
+    def _follow(self, call_id: str, outcome: Outcome) -> Iterator[Effect]:
+        """Run what an action proposes to run next, as if the model had asked for it, but for its trust."""
+        if self._order.purpose is Purpose.ACTION or not isinstance(outcome, Done):
+            return
+        for number, proposed in enumerate(outcome.next_actions, 1):
+            if proposed.action in self._offers and not self.over:
+                self._followed = True
+                self._actions.distrust()
+                call = ToolCall(
+                    call_id=f"{call_id[:56]}.next{number}",
+                    action=proposed.action,
+                    arguments=proposed.arguments or "{}",
+                )
+                yield from self._requested(call)
 
     def _advance(self) -> Iterator[Effect]:
         """Go on when nothing is on its way any more: the next step waits for every action."""

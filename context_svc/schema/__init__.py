@@ -12,6 +12,7 @@ from context_svc.schema import (
     learning,
     leaving,
     ledger,
+    reminders,
     robustness,
     waiting,
 )
@@ -27,4 +28,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     waiting.MIGRATION,
     ledger.MIGRATION,
     robustness.MIGRATION,
+    reminders.MIGRATION,
 )

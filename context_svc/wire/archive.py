@@ -17,6 +17,7 @@ from assistant.error.v1 import error_pb2
 from assistant.identity.v1 import identity_pb2
 from assistant.media.v1 import media_pb2
 from assistant.message.v1 import message_pb2
+from assistant.reminder.v1 import reminder_pb2
 from assistant.session.v1 import session_pb2
 from chassis.validation import violations
 from context_svc.accounts import Account
@@ -26,6 +27,7 @@ from context_svc.device_list import Listed as ListedDevice
 from context_svc.devices import Platform
 from context_svc.errors import ArchiveInvalid
 from context_svc.items import MOST_VALUE_BYTES, Item, Placement, Source
+from context_svc.reminder_rows import Reminder, ReminderState
 from context_svc.session_rows import Session, SessionState, TitleSource
 from context_svc.sessions import Listed
 from context_svc.suggestions import Evidence, Suggestion, SuggestionState
@@ -37,7 +39,7 @@ from context_svc.unpacking import (
     ArrivingTurn,
     Layer,
 )
-from context_svc.wire import identity
+from context_svc.wire import identity, reminders
 from context_svc.wire import session as sessions
 from context_svc.wire.items import item, stored_value
 from context_svc.wire.suggestions import suggestion
@@ -68,6 +70,10 @@ class ArchiveLines:
     def suggestion(self, value: Suggestion) -> str:
         """context.v1.Suggestion."""
         return _line(suggestion(value))
+
+    def reminder(self, value: Reminder) -> str:
+        """reminder.v1.Reminder."""
+        return _line(reminders.reminder(value))
 
     def session(self, value: Session) -> str:
         """session.v1.Session. `log_epoch` is this mesh's own and left out."""
@@ -129,6 +135,21 @@ class ArchiveRecords:
         if stored.HasField("location_retention"):
             kept = stored.location_retention.keep.ToMicroseconds()
         return Layer(data=stored.SerializeToString(deterministic=True), location_keep_us=kept)
+
+    def read_reminder(self, line: bytes) -> Reminder:
+        """reminder.v1.Reminder."""
+        told = _ruled(line, reminder_pb2.Reminder())
+        return Reminder(
+            id=_id(told.id),
+            account_id="",
+            session_id="",
+            turn_id="",
+            text=_text(told.text),
+            due_us=told.due_time.ToMicroseconds(),
+            time_zone=_text(told.time_zone),
+            create_us=told.create_time.ToMicroseconds(),
+            state=ReminderState(_known(ReminderState, told.state)),
+        )
 
     def read_suggestion(self, line: bytes) -> Suggestion:
         """context.v1.Suggestion."""

@@ -22,6 +22,7 @@ from assistant.session.v1 import session_pb2
 from chassis.errors import InvalidRequest, NotServed, Violation
 from chassis.status import to_status
 from chassis.validation import violations
+from context_svc.actions.searching import Utterance
 from context_svc.claims import Claim
 from context_svc.conversations import (
     EventPage,
@@ -35,8 +36,10 @@ from context_svc.conversations import (
     unreadable,
 )
 from context_svc.endings import Over
+from context_svc.job_rows import JobState
 from context_svc.messages import Page
 from context_svc.readers import Beat, Closed, Frame, Refused
+from context_svc.reminder_rows import Reminder
 from context_svc.search import MatchPage
 from context_svc.session_rows import Session
 from context_svc.sessions import Listed
@@ -44,6 +47,7 @@ from context_svc.snapshots import Cursor, Snapshot
 from context_svc.turn_rows import TurnState
 from context_svc.turns import BusyPolicy, Submission
 from context_svc.wire.encoding import field, moment, present
+from context_svc.wire.leavings import HostWords
 from context_svc.wire.receipts import ReceiptForm
 from context_svc.wire.replies import reply
 from context_svc.wire.session import open_turn
@@ -56,6 +60,12 @@ METADATA_BYTES = 4096
 ANSWER_FIELDS = ("id", "session_id", "turn_id", "parent_id", "role", "create_time", "sequence", "partial")
 """What `ChatCodec.answer` adds to the body of an answer, which must come without it."""
 
+_OUTCOMES = {
+    JobState.DONE: chat_pb2.JOB_OUTCOME_DONE,
+    JobState.FAILED: chat_pb2.JOB_OUTCOME_FAILED,
+    JobState.CANCELLED: chat_pb2.JOB_OUTCOME_CANCELLED,
+    JobState.IN_DOUBT: chat_pb2.JOB_OUTCOME_IN_DOUBT,
+}
 _EVENT = chat_pb2.SubscribeEventsResponse.EVENT_FIELD_NUMBER  # the same in every stream's frame
 Response = TypeVar("Response", bound=ProtoMessage)
 
@@ -207,6 +217,17 @@ def stored_text(data: bytes) -> str:
     return text_of(message_pb2.Message.FromString(data).parts)
 
 
+def said(data: bytes) -> Utterance:
+    """Who said a stored message, when and where."""
+    message = message_pb2.Message.FromString(data)
+    return Utterance(
+        session_id=message.session_id,
+        turn_id=message.turn_id,
+        by_person=message.role == message_pb2.ROLE_USER,
+        time_us=message.create_time.ToMicroseconds(),
+    )
+
+
 def match_page(page: MatchPage) -> chat_pb2.SearchMessagesResponse:
     """A page of findings."""
     return chat_pb2.SearchMessagesResponse(
@@ -267,7 +288,7 @@ def words(messages: Sequence[bytes]) -> str:
     return "\n".join(text_of(message_pb2.Message.FromString(each).parts) for each in messages)
 
 
-class ChatCodec(TurnEvents, ReceiptForm):
+class ChatCodec(TurnEvents, ReceiptForm, HostWords):
     """Writes events and messages in their stored form; the codec of journal, turns, runs and sessions."""
 
     def __init__(self, log_epoch: str) -> None:
@@ -283,6 +304,18 @@ class ChatCodec(TurnEvents, ReceiptForm):
     def context_changed(self, version: int, keys: Sequence[str]) -> bytes:
         """A serialised ContextChanged of a session's scope."""
         return chat_pb2.ContextChanged(version=version, keys=keys).SerializeToString()
+
+    def reminder_due(self, reminder: Reminder) -> bytes:
+        """A serialised ReminderDue."""
+        return chat_pb2.ReminderDue(
+            reminder_id=reminder.id, text=reminder.text, due_time=moment(reminder.due_us), late=reminder.late
+        ).SerializeToString()
+
+    def job_finished(self, job_id: str, state: JobState, message: str) -> bytes:
+        """A serialised JobFinished."""
+        return chat_pb2.JobFinished(
+            job_id=job_id, outcome=_OUTCOMES[state], message=message
+        ).SerializeToString()
 
     def messages_cleared(self, through: int) -> bytes:
         """A serialised MessagesCleared."""

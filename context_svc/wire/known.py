@@ -38,7 +38,7 @@ def manner(known: Known, total: Effective, settings: session_pb2.SessionSettings
     found = total.preferences
     return turn_pb2.Manner(
         language=found.language,
-        time_zone=_time_zone(known.items),
+        time_zone=time_zone(known.items),
         units=_UNITS.get(found.units, "") if total.chosen("units") else "",
         tone=found.tone,
         instructions=settings.instructions,
@@ -92,7 +92,8 @@ def _memory(item: Item) -> str:
     return json.dumps(text, ensure_ascii=False) if isinstance(text, str) else item.value
 
 
-def _time_zone(items: Iterable[Item]) -> str:
+def time_zone(items: Iterable[Item]) -> str:
+    """The IANA time zone that the newest device tells; empty when none does."""
     for key, item in _named(items, with_memories=False):
         if key == _TIME_ZONE:
             return str(json.loads(item.value).get("timeZone", ""))

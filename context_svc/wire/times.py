@@ -24,3 +24,8 @@ def duration(length: timedelta) -> Duration:
     whole = Duration()
     whole.FromTimedelta(length)
     return whole
+
+
+def duration_of(seconds: float) -> Duration:
+    """Seconds, to the microsecond."""
+    return duration(timedelta(seconds=max(0.0, seconds)))

@@ -16,11 +16,12 @@ from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
 from context_svc.endings import Over
 from context_svc.journal import Kind
-from context_svc.runs import Alive, Frame, Happened, Material, ReasoningDelta, ReceiptEntry, TextDelta
+from context_svc.run_frames import Alive, Frame, Happened, HostCalled, ReasoningDelta, ReceiptEntry, TextDelta
+from context_svc.runs import Material
 from context_svc.summary_rows import Summary
 from context_svc.turn_rows import TurnState
 from context_svc.waiting import Ask, Pending, Suspended
-from context_svc.wire import known, preferences
+from context_svc.wire import known, leavings, preferences
 from context_svc.wire.chat import ANSWER_FIELDS, text_of
 from context_svc.wire.preferences import Effective
 from context_svc.wire.turn_events import call_of
@@ -60,6 +61,7 @@ def start(material: Material, budget: Budget, grants: turn_pb2.Grants) -> turn_p
             grants=grants,
             action=message_pb2.ToolCallPart.FromString(claim.action) if claim.action is not None else None,
             action_approved=claim.action_approved,
+            action_left_behind=bool(claim.job_id),
             resumption=_resumption(material),
         )
     )
@@ -83,7 +85,10 @@ def frames(response: turn_pb2.RunTurnResponse) -> Iterator[Frame]:
     """What a frame of orchestrator_svc says."""
     match response.WhichOneof("frame"):
         case "event":
-            yield _event(response.event)
+            yield _event(response.event, response.left_behind)
+        case "host_call":
+            call = response.host_call
+            yield HostCalled(id=call.call_id, action=call.action, arguments=call.arguments_json)
         case "suspended":
             yield _suspended(response.suspended)
         case "receipt":
@@ -92,7 +97,7 @@ def frames(response: turn_pb2.RunTurnResponse) -> Iterator[Frame]:
             yield Alive()
 
 
-def _event(event: chat_pb2.ChatEvent) -> Frame:
+def _event(event: chat_pb2.ChatEvent, left: turn_pb2.LeftBehind) -> Frame:
     name = event.WhichOneof("event")
     match name:
         case "text_delta":
@@ -110,7 +115,7 @@ def _event(event: chat_pb2.ChatEvent) -> Frame:
         case "tool_started" | "tool_finished":
             kind = Kind(event.DESCRIPTOR.fields_by_name[name].number)
             told = getattr(event, name)
-            return Happened(kind, told.SerializeToString(), call_of(told))
+            return Happened(kind, told.SerializeToString(), call_of(told), leavings.left(left))
         case None | "approval_requested" | "input_requested":
             return Alive()  # it is told together with TurnSuspended, when it can be answered
         case _:

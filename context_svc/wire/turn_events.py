@@ -10,7 +10,7 @@ from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
 from assistant.turn.v1 import turn_pb2
 from context_svc.endings import Over
-from context_svc.runs import Call
+from context_svc.run_frames import Call
 from context_svc.waiting import Ask, Pending
 from context_svc.wire.encoding import field, moment, present
 
@@ -55,6 +55,12 @@ class TurnEvents:
         """The call of a serialised ChatEvent that tells of its begin or its end."""
         read = chat_pb2.ChatEvent.FromString(event)
         return call_of(read.tool_started if read.HasField("tool_started") else read.tool_finished)
+
+    def given_call(self, call_id: str, action: str, arguments: str) -> bytes:
+        """A serialised ToolCallPart."""
+        return message_pb2.ToolCallPart(
+            call_id=call_id, action=action, arguments_json=arguments
+        ).SerializeToString()
 
     def tool_stopped(self, call: Call, *, in_doubt: bool) -> bytes:
         """A serialised ToolFinished of an action that was cut off."""

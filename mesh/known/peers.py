@@ -6,12 +6,14 @@ import grpc
 
 from assistant.context.v1 import context_pb2, context_pb2_grpc
 from assistant.identity.v1 import identity_pb2, identity_pb2_grpc
+from assistant.reminder.v1 import reminder_pb2, reminder_pb2_grpc
 from chassis.status import from_rpc_error
+from mesh.answer import ReminderLine
 from mesh.errors import ValueUnusable
 from mesh.known import wire
 from mesh.known.lines import ConsentLine, MemoryLine, PreferenceLine, SuggestionLine
 from mesh.peers import Bearer
-from mesh.wire import call_failed
+from mesh.wire import call_failed, reminder
 
 _PAGE = 200
 
@@ -21,6 +23,7 @@ class Known:
 
     def __init__(self, channel: grpc.aio.Channel, bearer: Bearer) -> None:
         self._context = context_pb2_grpc.ContextServiceStub(channel)
+        self._reminders = reminder_pb2_grpc.ReminderServiceStub(channel)
         self._identity = identity_pb2_grpc.IdentityServiceStub(channel)
         self._bearer = bearer
 
@@ -92,6 +95,18 @@ class Known:
             request_id=request_id, suggestion_id=suggestion, resolution=resolution
         )
         await self._ask(self._context.ResolveSuggestion, request)
+
+    async def reminders(self) -> list[ReminderLine]:
+        """Answer the reminders by time, at most 200. Raises CallFailed."""
+        request = reminder_pb2.ListRemindersRequest(page_size=_PAGE)
+        return [
+            reminder(each) for each in (await self._ask(self._reminders.ListReminders, request)).reminders
+        ]
+
+    async def take_back(self, reminder_id: str) -> None:
+        """Take a reminder back. Raises CallFailed."""
+        request = reminder_pb2.DeleteReminderRequest(reminder_id=reminder_id)
+        await self._ask(self._reminders.DeleteReminder, request)
 
     async def _ask(self, method: Any, request: Any) -> Any:
         metadata = (("authorization", f"Bearer {await self._bearer()}"),)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
 
-from orchestrator_svc.conversation import NextAction, Source
+from orchestrator_svc.conversation import BackgroundTask, ContextUpdate, NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.plugins.cell import (
     WALL_SECONDS,
@@ -24,6 +24,7 @@ from orchestrator_svc.plugins.manifest import About, Manifest
 from orchestrator_svc.sandbox.cell import Sandbox
 from orchestrator_svc.tools.tool import RESULT_BYTES, Effect, Lack, Origin, Output, Setting, Tool, ToolFailure
 
+_KEY = re.compile(r"[a-z0-9_.-]{1,128}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SCHEMA_BYTES = 32 * 1024
 _DESCRIPTION = 2_000
@@ -71,6 +72,7 @@ class Plugin:
             consents=tuple(described.consents if about.consents is None else about.consents),
             context_keys=tuple(described.context if about.context is None else about.context),
             origin=Origin.PLUGIN,
+            foreign=True,
         )
 
     def _effect(self, described: Described, about: About) -> Effect:
@@ -109,9 +111,9 @@ class _Performing:
         return Output(
             content=done.content,
             sources=tuple(_source(each) for each in done.sources[:50]),
-            context_updates=done.context_updates,
+            context_updates=tuple(_updates(done.context_updates)),
             next_actions=tuple(_next(each) for each in done.next_actions[:_FOLLOWING]),
-            background_tasks=tuple(done.background_tasks[:_FOLLOWING]),
+            background_tasks=tuple(_later(each) for each in done.background_tasks[:_FOLLOWING]),
         )
 
 
@@ -183,6 +185,29 @@ def _next(told: str) -> NextAction:
             return NextAction(action=name, arguments=json.dumps(given if isinstance(given, dict) else {}))
         case _:
             raise ToolFailure("The plugin proposes a next action that has no name.")
+
+
+def _updates(told: Mapping[str, str]) -> Iterator[ContextUpdate]:
+    """The context items that a plugin sets. Raises ToolFailure for a key that cannot be one."""
+    for key, value in list(told.items())[:_FOLLOWING]:
+        if not _KEY.fullmatch(key):
+            raise ToolFailure(
+                f"The plugin sets a context item with the key {key[:64]!r}, which cannot be one."
+            )
+        yield ContextUpdate(key=key, value=value)
+
+
+def _later(told: str) -> BackgroundTask:
+    """Work for later: like a proposal, with a title and a delay in seconds where they are given."""
+    proposed, more = _next(told), json.loads(told)
+    named = more if isinstance(more, dict) else {}
+    delay = named.get("delay", 0)
+    return BackgroundTask(
+        action=proposed.action,
+        arguments=proposed.arguments or "{}",
+        title=str(named.get("title", ""))[:200],
+        delay=float(delay) if isinstance(delay, int | float) else 0.0,
+    )
 
 
 def _source(told: Mapping[str, str]) -> Source:

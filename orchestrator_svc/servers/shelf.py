@@ -184,6 +184,8 @@ class ServerShelf:
             missing=missing,
             lack=lack,
             origin=Origin.MCP,
+            foreign=True,
+            outside=True,
         )
 
 

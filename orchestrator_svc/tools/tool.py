@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import jsonschema
 import msgspec
 
-from orchestrator_svc.conversation import NextAction, Source
+from orchestrator_svc.conversation import BackgroundTask, ContextUpdate, NextAction, Source
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.material import Manner
 from orchestrator_svc.prompt import ToolSpec
@@ -69,16 +69,15 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a tool answers: text or JSON for the model, where its facts come from, and what it proposes to run next.
-
-    `context_updates` are JSON values by key; `background_tasks` JSON objects, as text.
+    """What a tool answers: text or JSON for the model, where its facts come from, what it proposes to run next, and
+    what it leaves behind: context items, and work for later.
     """
 
     content: str
     sources: tuple[Source, ...] = ()
-    context_updates: Mapping[str, str] = field(default_factory=dict)
     next_actions: tuple[NextAction, ...] = ()
-    background_tasks: tuple[str, ...] = ()
+    context_updates: tuple[ContextUpdate, ...] = ()
+    background_tasks: tuple[BackgroundTask, ...] = ()
 
 
 class ToolFailure(Exception):
@@ -139,6 +138,11 @@ class Tool(Generic[A]):
     lack: Lack = Lack.NOT_CONFIGURED
     origin: Origin = Origin.BUILT_IN
     given_schema: str = ""
+    foreign: bool = False  # its results hold what others wrote, though it asks nobody outside
+    outside: bool = False  # others wrote its description, which every turn that is offered it reads
+    hosted: bool = False  # context_svc performs it: it owns the state
+    writes: bool = False  # it changes what is kept of the person, who can take it back
+    wordless: tuple[str, ...] = ()  # arguments that hold no words, for example a time
 
     @property
     def ready(self) -> bool:
@@ -187,7 +191,8 @@ class Schema:
     """A JSON schema, ready to check arguments. References to other documents are not followed."""
 
     def __init__(self, schema: str) -> None:
-        self._validator = jsonschema.Draft202012Validator(json.loads(schema))
+        self.document: Mapping[str, Any] = json.loads(schema)
+        self._validator = jsonschema.Draft202012Validator(self.document)
 
     def fault(self, arguments: str) -> Fault | None:
         """The first thing wrong with the arguments, or None."""

@@ -93,7 +93,7 @@ def response(frame: Frame, turn_id: str) -> pb.RunTurnResponse:
     """One frame of the answer."""
     match frame:
         case Emit(event=event):
-            return pb.RunTurnResponse(event=chat_event(event, turn_id))
+            return pb.RunTurnResponse(event=chat_event(event, turn_id), left_behind=_left_behind(event))
         case Finish():
             ended = chat.ChatEvent(turn_id=turn_id, turn_finished=finished(frame))
             return pb.RunTurnResponse(event=ended)
@@ -325,6 +325,32 @@ def _tool_finished(event: ToolFinished) -> chat.ToolFinished:
         ],
         duration=voc.duration(event.duration),
         truncated=event.truncated,
+    )
+
+
+def _left_behind(event: Event) -> pb.LeftBehind | None:
+    if not isinstance(event, ToolFinished) or not (event.context_updates or event.background_tasks):
+        return None
+    return pb.LeftBehind(
+        context_updates=[
+            pb.ContextUpdate(
+                key=each.key,
+                value_json=each.value,
+                ttl=voc.duration(each.ttl) if each.ttl else None,
+                user_scope=each.user_scope,
+            )
+            for each in event.context_updates
+        ],
+        background_tasks=[
+            pb.BackgroundTask(
+                action=each.action,
+                arguments_json=each.arguments,
+                title=each.title,
+                delay=voc.duration(each.delay) if each.delay else None,
+                tries=each.tries,
+            )
+            for each in event.background_tasks
+        ],
     )
 
 

@@ -99,6 +99,7 @@ def order(start: pb.StartTurn) -> Order:
         budget=budget(start.budget),
         action=voc.call(start.action) if start.HasField("action") else None,
         action_approved=start.action_approved,
+        action_left_behind=start.action_left_behind,
         only_actions=tuple(options.actions),
         without_actions=options.without_actions,
         use_response_cache=options.use_response_cache,
@@ -189,9 +190,14 @@ def _outcome(finished: chat.ToolFinished) -> Outcome:
 
 
 def _part(part: msg.Part, default: Trust) -> Part:
-    return Part(
-        content=_content(part), trust=voc.trust(part.trust, default), provider_state=part.provider_state
-    )
+    content = _content(part)
+    trust = _UNTRUSTED if _brought(part) else voc.trust(part.trust, default)
+    return Part(content=content, trust=trust, provider_state=part.provider_state)
+
+
+def _brought(part: msg.Part) -> bool:
+    """Whether it is a file: whoever sent it, others may have written what is in it."""
+    return part.WhichOneof("content") in ("image", "audio", "document")
 
 
 def _content(part: msg.Part) -> Content:

@@ -10,10 +10,15 @@ from typing import Protocol
 
 import msgspec
 
+from orchestrator_svc.conversation import ContextUpdate
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.tools.tool import Setting, ToolFailure
 
 HERE = "device.location"  # the fact that holds where the person's device is
+LAST = (
+    "weather.place"  # the context item that holds the place whose weather was told last in the conversation
+)
+LAST_SECONDS = 6 * 3600.0
 _EARTH_METERS = 6_371_000.0
 _COORDINATES = re.compile(r"\s*(-?\d{1,2}(?:\.\d+)?)\s*[,; ]\s*(-?\d{1,3}(?:\.\d+)?)\s*")
 _MEANS_HERE = frozenset({"", "current", "here", "my location", "current location", "nearby", "near me"})
@@ -71,6 +76,21 @@ async def located(
     )
 
 
+async def followed(
+    asked: str, setting: Setting, finders: Sequence[Finder], *, field: str
+) -> tuple[Spot, ContextUpdate]:
+    """Like `located`, but an empty `asked` is the place before, when there was one; and what to keep of this one.
+
+    Where the person is is not kept: only that they meant it.
+    """
+    last = _last(setting) if not asked.strip() else None
+    spot = last or await located(asked, setting, finders, field=field)
+    here = last is None and asked.strip().casefold() in _MEANS_HERE
+    kept = {} if here else {"name": spot.name, "latitude": spot.latitude, "longitude": spot.longitude}
+    value = msgspec.json.encode({**kept, "time_zone": spot.time_zone} if kept else kept).decode()
+    return spot, ContextUpdate(key=LAST, value=value, ttl=LAST_SECONDS)
+
+
 def coordinates(asked: str) -> Spot | None:
     """The place at "latitude, longitude", or None for any other text."""
     match = _COORDINATES.fullmatch(asked)
@@ -88,6 +108,23 @@ def meters(one: Spot, other: Spot) -> float:
     east = math.radians(other.longitude - one.longitude)
     half = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(east / 2) ** 2
     return 2 * _EARTH_METERS * math.asin(min(1.0, math.sqrt(half)))
+
+
+class _Kept(msgspec.Struct):
+    name: str
+    latitude: float
+    longitude: float
+    time_zone: str = ""
+
+
+def _last(setting: Setting) -> Spot | None:
+    try:
+        kept = msgspec.json.decode(setting.facts.get(LAST, ""), type=_Kept)
+    except msgspec.DecodeError:
+        return None
+    if abs(kept.latitude) > 90 or abs(kept.longitude) > 180:
+        return None
+    return Spot(latitude=kept.latitude, longitude=kept.longitude, name=kept.name, time_zone=kept.time_zone)
 
 
 def _here(setting: Setting, field: str) -> Spot:

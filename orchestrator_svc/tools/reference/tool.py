@@ -59,6 +59,7 @@ def knowledge_tool(encyclopedia: Encyclopedia | None) -> Tool[KnowledgeWanted]:
         perform=Lookup(encyclopedia).find if encyclopedia else absent(OFF),
         agent="reference",
         effect=Effect.NONE,
+        foreign=True,
         timeout=10.0,
         examples=(Example(request="Look up photosynthesis", arguments={"topic": "Photosynthesis"}),),
         missing="" if encyclopedia else OFF,

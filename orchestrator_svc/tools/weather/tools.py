@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from orchestrator_svc.conversation import Source
+from orchestrator_svc.conversation import ContextUpdate, Source
 from orchestrator_svc.tools.inquiry import absent
 from orchestrator_svc.tools.kept import Kept
-from orchestrator_svc.tools.places.spot import HERE, Finder, Spot, located
+from orchestrator_svc.tools.places.spot import HERE, LAST, Finder, Spot, followed
 from orchestrator_svc.tools.tool import Effect, Example, Output, Setting, Tool
 from orchestrator_svc.tools.weather.report import (
     Day,
@@ -28,7 +28,11 @@ OFF = (
 NOW_SECONDS, DAYS_SECONDS = 600, 1_800
 
 _Place = Annotated[
-    str, msgspec.Meta(max_length=200, description='City, like "Paris, France"; empty: where the person is')
+    str,
+    msgspec.Meta(
+        max_length=200,
+        description='City, like "Paris, France"; "here": where the person is; empty: the place before, else here',
+    ),
 ]
 _Units = Annotated[
     Literal["", "metric", "imperial"],
@@ -62,32 +66,33 @@ class Forecaster:
 
     async def tell_now(self, wanted: WeatherWanted, setting: Setting) -> Output:
         """The weather now. Raises ToolFailure."""
-        spot = await located(wanted.location, setting, self._finders, field="location")
+        spot, kept = await followed(wanted.location, setting, self._finders, field="location")
         units = _units(wanted.units, setting)
         now, at = await self._now.get(
             (*_cell(spot), units), setting.now_us, lambda: self._weather.now(spot, units)
         )
-        return self._output(told_now(spot, now, units), at)
+        return self._output(told_now(spot, now, units), at, kept)
 
     async def tell_days(self, wanted: ForecastWanted, setting: Setting) -> Output:
         """The weather of the next days. Raises ToolFailure."""
-        spot = await located(wanted.location, setting, self._finders, field="location")
+        spot, kept = await followed(wanted.location, setting, self._finders, field="location")
         units = _units(wanted.units, setting)
         days, at = await self._days.get(
             (*_cell(spot), units, wanted.days),
             setting.now_us,
             lambda: self._weather.days(spot, units, wanted.days),
         )
-        return self._output(told_days(spot, days, units), at)
+        return self._output(told_days(spot, days, units), at, kept)
 
-    def _output(self, told: str, at_us: int) -> Output:
+    def _output(self, told: str, at_us: int, kept: ContextUpdate) -> Output:
         source = Source(
             title=self._weather.source,
             uri=self._weather.home,
             fetched_at_us=at_us,
             publisher=self._weather.source.split(",")[0],
         )
-        return Output(content=f"{told}\nSource: {self._weather.source}", sources=(source,))
+        content = f"{told}\nSource: {self._weather.source}"
+        return Output(content=content, sources=(source,), context_updates=(kept,))
 
 
 def weather_tools(
@@ -106,7 +111,7 @@ def weather_tools(
             effect=Effect.READS_OUT,
             timeout=25.0,
             consents=("location",),
-            context_keys=(HERE,),
+            context_keys=(HERE, LAST),
             examples=(Example(request="Is it cold in Oslo?", arguments={"location": "Oslo"}),),
             missing=missing,
         ),
@@ -119,7 +124,7 @@ def weather_tools(
             effect=Effect.READS_OUT,
             timeout=25.0,
             consents=("location",),
-            context_keys=(HERE,),
+            context_keys=(HERE, LAST),
             examples=(
                 Example(request="Will it rain in Rome tomorrow?", arguments={"location": "Rome", "days": 2}),
             ),

@@ -24,6 +24,7 @@ from assistant.media.v1.media_pb2_grpc import MediaServiceStub
 from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
 from assistant.operator.v1.operator_pb2_grpc import OperatorServiceStub
+from assistant.reminder.v1.reminder_pb2_grpc import ReminderServiceStub
 from assistant.session.v1 import session_pb2
 from assistant.session.v1.session_pb2_grpc import SessionServiceStub
 from assistant.turn.v1 import turn_pb2_grpc
@@ -200,6 +201,10 @@ class Person:
     @property
     def chat(self) -> Any:
         return Signed(ChatServiceStub(self.mesh.open), self.metadata)
+
+    @property
+    def reminders(self) -> Any:
+        return Signed(ReminderServiceStub(self.mesh.open), self.metadata)
 
     @property
     def media(self) -> Any:

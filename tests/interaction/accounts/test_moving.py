@@ -20,9 +20,11 @@ from assistant.error.v1 import error_pb2
 from assistant.identity.v1 import identity_pb2
 from assistant.media.v1 import media_pb2
 from assistant.message.v1 import message_pb2
+from assistant.reminder.v1 import reminder_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2
 from chassis import ids
+from chassis.clock import SystemClock
 from chassis.testing import socket_directory
 from tests.interaction.accounts.conftest import new_database
 from tests.interaction.accounts.house import House, Mesh, Person
@@ -75,6 +77,9 @@ async def fill(person: Person) -> None:
         await person.context.UpdateContext(
             context_pb2.UpdateContextRequest(request_id=ids.uuid(), session_id=session, items=[write])
         )
+    reminder = reminder_pb2.CreateReminderRequest(request_id=ids.uuid(), text="Call mum")
+    reminder.due_time.FromMicroseconds(SystemClock().now_us() + 3_600_000_000)
+    await person.reminders.CreateReminder(reminder)
     write = context_pb2.ContextItemWrite(key="diet", value=Value(string_value="vegetarian"))
     await person.context.UpdateContext(context_pb2.UpdateContextRequest(request_id=ids.uuid(), items=[write]))
 
@@ -95,6 +100,7 @@ async def test_an_archive_holds_everything_and_nothing_of_others(mesh: Mesh) -> 
         "devices": 1,
         "api_tokens": 1,
         "suggestions": 0,
+        "reminders": 1,
         "sessions": 2,
         "context_items": 3,
         "messages": 8,
@@ -194,6 +200,8 @@ async def test_what_is_imported_elsewhere_is_equal(mesh: Mesh, elsewhere: Mesh) 
     assert ended.progress == 1
     assert dict(ended.added_counts)["messages"] == 8
     assert content(await export(moved)) == content(archive)
+    (due,) = (await moved.reminders.ListReminders(reminder_pb2.ListRemindersRequest())).reminders
+    assert (due.text, due.state) == ("Call mum", reminder_pb2.REMINDER_STATE_SCHEDULED)
     devices = (await moved.identity.ListDevices(identity_pb2.ListDevicesRequest())).devices
     assert {each.name: each.signed_in for each in devices} == {"Terminal": False, "New phone": True}
     session = records(archive)["sessions"][0]["id"]

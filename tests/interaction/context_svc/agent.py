@@ -21,6 +21,7 @@ from orchestrator_svc.conversation import NextAction
 from orchestrator_svc.peers import LlmModels
 from orchestrator_svc.servicer import TurnServicer
 from orchestrator_svc.tools.clock import CLOCK
+from orchestrator_svc.tools.hosted import HOSTED
 from orchestrator_svc.tools.tool import Effect, Output, Question, Setting, Tool
 from orchestrator_svc.turns import Turns
 from tests.interaction.context_svc.conversation_room import Room, room
@@ -61,9 +62,8 @@ class World:
             world.write(f"{line.text}\n")
         setting.progress("written", 0.5)
         await self.gate.wait()
-        return Output(
-            content="written", next_actions=(NextAction(action="write", arguments='{"text":"more"}'),)
-        )
+        more = (NextAction(action="hold"),) if line.text == "hello, and hold" else ()
+        return Output(content="written", next_actions=more)
 
     async def _hold(self, arguments: Nothing, setting: Setting) -> Output:
         self.entered.set()
@@ -78,6 +78,7 @@ class World:
         """One with an effect, one that asks the person, two that do neither."""
         return (
             CLOCK,
+            *HOSTED,
             Tool(
                 name="write",
                 description="Writes a line into the world.",
@@ -114,6 +115,7 @@ async def agent_room(
     owner: str | None = None,
     background: bool = False,
     clock: Clock | None = None,
+    address: str = "",
 ) -> AsyncIterator[tuple[Room, ScriptedLlm]]:
     """The room, its agent loop and its model."""
     llm = ScriptedLlm(steps=list(steps))
@@ -123,7 +125,14 @@ async def agent_room(
         models = LlmModels(channel, clock)
         turns = Turns(models=models, catalogue=catalogue, clock=clock)
         orchestrator = TurnServicer(turns, catalogue, models)
-        async with room(database, orchestrator, owner, background=background, clock=clock) as here:  # type: ignore[arg-type]
+        async with room(
+            database,
+            orchestrator,  # type: ignore[arg-type]
+            owner,
+            background=background,
+            clock=clock,
+            address=address,
+        ) as here:
             yield here, llm
 
 

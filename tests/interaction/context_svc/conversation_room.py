@@ -17,6 +17,7 @@ from assistant.agent.v1 import agent_pb2, agent_pb2_grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.error.v1 import error_pb2
 from assistant.message.v1 import message_pb2
+from assistant.reminder.v1 import reminder_pb2, reminder_pb2_grpc
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1 import turn_pb2, turn_pb2_grpc
 from chassis import ids
@@ -40,7 +41,7 @@ from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
 from context_svc.executions import Executions
 from context_svc.grants import Grants
-from context_svc.jobs import Jobs, Timer
+from context_svc.jobs import Jobs, Kind, Timer
 from context_svc.journal import Journal
 from context_svc.learning import Learning, schedule_learning
 from context_svc.ledger import Ledger
@@ -69,14 +70,18 @@ from context_svc.wire.items import ItemAnswers
 from context_svc.wire.preferences import Choices, PreferenceWords, kept_us, memory_enabled
 from context_svc.wire.session import is_private, stays_here
 from context_svc.wire.turn import Budget, SummaryMarks
+from context_svc.workshop import open_hosting, open_workshop
 
 ACCOUNT = "account-1"
 BUDGET = Budget(steps=8, calls=16, tool_time=timedelta(seconds=60), tokens=200_000, time=timedelta(minutes=3))
 _USER = Policy(audience=Audience.USER, deadline=None)
 _CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
 _AGENT = agent_pb2.DESCRIPTOR.services_by_name["AgentService"]
+_REMINDER = reminder_pb2.DESCRIPTOR.services_by_name["ReminderService"]
 POLICIES = {
-    f"/{service.full_name}/{method.name}": _USER for service in (_CHAT, _AGENT) for method in service.methods
+    f"/{service.full_name}/{method.name}": _USER
+    for service in (_CHAT, _AGENT, _REMINDER)
+    for method in service.methods
 }
 _TURN = turn_pb2.DESCRIPTOR.services_by_name["TurnService"]
 TURN_POLICIES = {f"/{_TURN.full_name}/{method.name}": _USER for method in _TURN.methods}
@@ -182,6 +187,8 @@ class Room:
 
     stub: chat_pb2_grpc.ChatServiceStub
     agent: agent_pb2_grpc.AgentServiceStub
+    reminders: reminder_pb2_grpc.ReminderServiceStub
+    watchers: Watchers
     orchestrator: PlayedOrchestrator
     readers: Readers
     schedule: Schedule
@@ -277,6 +284,17 @@ async def room(
         turns = Turns(journal, codec, books.indexing)
         readers = Readers(database, clock, "epoch-1")
         peer = OrchestratorPeer(turns_channel, BUDGET, Grants(grant_keys(), clock))
+        watchers = Watchers()
+        items: ContextItems
+        host = open_hosting(
+            database,
+            clock,
+            claims=claims,
+            codec=codec,
+            publish=readers.publish,
+            books=books,
+            put=lambda *told: items.put(*told),
+        )
         runs = Runs(
             database=database,
             claims=claims,
@@ -285,6 +303,7 @@ async def room(
             waiting=turns.waiting,
             publish=readers.publish,
             clock=clock,
+            host=host,
         )
         schedule = Schedule(
             database=database,
@@ -353,7 +372,7 @@ async def room(
             wake=schedule.wake,
         )
         items = ContextItems(
-            database=database, clock=clock, log=log, bell=Watchers(), answers=ItemAnswers("epoch-1")
+            database=database, clock=clock, log=log, bell=watchers, answers=ItemAnswers("epoch-1")
         )
         memories = Memories(
             database=database,
@@ -366,7 +385,27 @@ async def room(
             words=words,
         )
         learning = Learning(database, Choices(), is_private)
-        kinds = (titles, summaries, retention, tidying, learning, memories, expiry)
+        work = open_workshop(
+            database,
+            clock,
+            PageTokens(b"k" * 32),
+            journal=journal,
+            codec=codec,
+            turns=turns,
+            publish=readers.publish,
+            wake=schedule.wake,
+            stop=runs.stop,
+        )
+        kinds: tuple[Kind, ...] = (
+            titles,
+            summaries,
+            retention,
+            tidying,
+            learning,
+            memories,
+            expiry,
+            *work.kinds,
+        )
         timer = Timer(database=database, clock=clock, owner=claims.owner, kinds=kinds)
         preferences = Preferences(database, clock, PreferenceWords(), items.keep_locations, peer)
         commands = TurnCommands(
@@ -381,7 +420,7 @@ async def room(
         )
         history = History(database, PageTokens(b"k" * 32))
         servicer = ChatServicer(conversations, history, commands, books.receipts, books.search)
-        jobs = Jobs(database, clock, PageTokens(b"k" * 32), timer.stop)
+        jobs = Jobs(database, clock, PageTokens(b"k" * 32), timer.stop, work.cancelled)
         agent = AgentServicer(Capabilities(peer.actions, PageTokens(b"k" * 32)), jobs, commands)
         boundary = Boundary(
             policies=POLICIES,
@@ -396,6 +435,7 @@ async def room(
             serve_for_test(
                 servicer.register,
                 agent.register,
+                work.servicer.register,
                 policies=POLICIES,
                 boundary=boundary,
                 address=address,
@@ -406,6 +446,8 @@ async def room(
                 services=(servicer.register, agent.register),
                 stub=chat_pb2_grpc.ChatServiceStub(channel),
                 agent=agent_pb2_grpc.AgentServiceStub(channel),
+                reminders=reminder_pb2_grpc.ReminderServiceStub(channel),
+                watchers=watchers,
                 orchestrator=orchestrator,
                 readers=readers,
                 schedule=schedule,

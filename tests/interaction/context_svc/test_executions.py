@@ -81,15 +81,15 @@ async def test_an_action_runs_without_a_model_and_is_one_audit_line(
 async def test_an_effect_asks_also_when_it_is_run_directly(database: Database, world: World) -> None:
     async with agent_room(database, world, []) as (here, _):
         session = await here.session()
-        await run(here, order(session, "write", '{"text":"hello"}'))
+        await run(here, order(session, "write", '{"text":"hello, and hold"}'))
         log = await here.until(session, ends_with("turn_suspended"))
         assert world.effects == []
         await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
         log = await here.until(session, ends_with("turn_finished"))
-        assert world.effects == ["hello"]
+        assert world.effects == ["hello, and hold"]
         done = one(log, "tool_finished").tool_finished
         assert [(each.action, json.loads(each.arguments_json)) for each in done.next_actions] == [
-            ("write", {"text": "more"})
+            ("hold", {})
         ]
         assert one(log, "tool_progress").tool_progress.message == "written"
 

@@ -16,7 +16,7 @@ from chassis.testing import eventually
 from context_svc import claims as claiming
 from context_svc.claims import ClaimLost
 from context_svc.journal import Draft, Kind
-from context_svc.runs import constant
+from context_svc.run_frames import constant
 from tests.interaction.context_svc.conversation_room import ACCOUNT, Room, Stage, kinds, room
 
 

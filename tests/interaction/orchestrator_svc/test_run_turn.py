@@ -104,7 +104,9 @@ async def test_a_question_is_answered_through_the_calculator() -> None:
     assert (finished.usage.input_tokens, finished.usage.output_tokens) == (200, 10)
     assert [each.content for each in llm.continued[0].results] == ["391"]
     assert not llm.continued[0].HasField("window")
-    assert [spec.name for spec in llm.opened[0].tools] == ["calculate", "convert_units", "current_time"]
+    names = [spec.name for spec in llm.opened[0].tools]
+    assert names == sorted(names)
+    assert {"calculate", "convert_units", "current_time", "set_reminder"} <= {*names}
     assert all(frame.event.session_id == "" and frame.event.sequence == 0 for frame in turn.frames)
     assert all(frame.event.turn_id == "t1" for frame in turn.frames if frame.HasField("event"))
 
@@ -420,7 +422,7 @@ async def test_actions_are_listed_with_the_schema_that_models_get() -> None:
     ready = [action for action in listed.actions if action.state == agent_pb2.ACTION_STATE_READY]
     assert {action.name: action.parameters_json_schema for action in ready} == offered
     assert {action.effect_class for action in ready} == {chat.EFFECT_CLASS_NONE}
-    assert [action.agent for action in ready] == ["calculator", "converter", "clock"]
+    assert {action.agent for action in ready} >= {"calculator", "converter", "clock", "memory", "reminders"}
 
 
 async def test_a_local_default_model_is_warmed_with_the_standing_prefix() -> None:

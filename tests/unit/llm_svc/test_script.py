@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_svc.generation import FinishReason, Request
+from llm_svc.generation import FinishReason, Request, Tool
 from llm_svc.providers.script import (
     DEFAULT_SCRIPT,
     Act,
@@ -149,3 +149,24 @@ def test_the_default_script_titles_a_conversation_by_its_first_words() -> None:
     request = "Write a title for the conversation that begins with these words:\n"
     said = acts(asking(user(request + "Plan a trip to Rome in May, fail with TIMEOUT")))
     assert said == [Say("Plan a trip to Rome in")]
+
+
+@pytest.mark.requirement("TOOL-5")
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("Remember that I like tea.", "remember", '{"text":"I like tea"}'),
+        (
+            "Remind me tomorrow at 6 pm to call mum",
+            "set_reminder",
+            '{"text":"call mum","time":"tomorrow at 6 pm"}',
+        ),
+        ("What are my reminders?", "list_reminders", "{}"),
+    ],
+)
+def test_the_default_script_can_show_the_actions_that_need_nothing(
+    text: str, name: str, arguments: str
+) -> None:
+    tool = Tool(name=name, description="Does it.", schema='{"type":"object"}')
+    (call,) = [act for act in acts(asking(user(text), tools=(tool,))) if isinstance(act, Ask)]
+    assert (call.name, call.arguments) == (name, arguments)

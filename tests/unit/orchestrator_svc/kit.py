@@ -189,11 +189,11 @@ async def ran(
 
 
 def names() -> list[str]:
-    """The names of all actions."""
+    """The names of all actions that run in this room."""
 
     async def read() -> list[str]:
         async with toolbox(settings()) as catalogue:
-            return [tool.name for tool in catalogue]
+            return [tool.name for tool in catalogue if not tool.hosted]
 
     return asyncio.run(read())
 

@@ -15,6 +15,7 @@ from orchestrator_svc.prompt import SYSTEM
 from orchestrator_svc.toolbox import toolbox
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.clock import CLOCK
+from orchestrator_svc.tools.hosted import HOSTED
 from orchestrator_svc.tools.tool import Effect, Schema
 from orchestrator_svc.wire import frames, vocabulary
 from tests.unit.orchestrator_svc.kit import NAMES, kit, settings
@@ -36,11 +37,11 @@ def test_the_standing_prefix_is_the_same_bytes_whatever_the_order() -> None:
 async def test_a_model_is_offered_what_is_configured_and_nothing_else() -> None:
     async with toolbox(settings()) as bare:
         offered = [tool.name for tool in bare.standing_prefix().tools]
-        assert offered == ["calculate", "convert_units", "current_time"]
+        assert offered == sorted(["calculate", "convert_units", "current_time", *(t.name for t in HOSTED)])
         assert list(policy.offered(bare.offers(), order())) == offered
-        assert set(policy.offered(bare.offers(), order(purpose=Purpose.ACTION))) == set(NAMES)
+        assert set(policy.offered(bare.offers(), order(purpose=Purpose.ACTION))) == {*NAMES, *offered}
     async with kit() as (full, _):
-        assert [tool.name for tool in full.standing_prefix().tools] == NAMES
+        assert [tool.name for tool in full.standing_prefix().tools] == sorted({*NAMES, *offered})
 
 
 @pytest.mark.requirement("AGT-2")

@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator_svc.conversation import Described, Message, Part, Role, ToolResult, Trust
 from orchestrator_svc.material import Fact, Material, Purpose
-from orchestrator_svc.policy import Cause, asks, offered, tainted, typed
+from orchestrator_svc.policy import Cause, Standing, asks, offered, tainted
 from orchestrator_svc.tools.tool import Effect
+from orchestrator_svc.wording import typed
 from tests.unit.orchestrator_svc.playbook import action, order
 
 CLOCK, LOOKUP, MAIL = action("clock"), action("lookup", Effect.READS_OUT), action("mail", Effect.EFFECT)
@@ -48,12 +49,24 @@ def test_a_turn_gets_these_actions_in_the_order_of_their_names(
     ],
 )
 def test_who_asks(offer: object, foreign: bool, said: str, approved: bool, cause: Cause | None) -> None:
-    assert asks(offer, '{"q": "Moss"}', tainted=foreign, said=said, approved=approved) is cause  # type: ignore[arg-type]
+    stands = Standing(tainted=foreign, said=said, approved=approved)
+    assert asks(offer, '{"q": "Moss"}', stands) is cause  # type: ignore[arg-type]
 
 
-def test_every_nested_text_must_have_been_typed() -> None:
-    assert typed('{"a": ["one", {"b": "two"}], "n": 3}', "One and TWO")
-    assert not typed('{"a": ["one", {"b": "three"}]}', "one and two")
+@pytest.mark.requirement("AGT-7")
+@pytest.mark.parametrize(
+    ("text", "said", "own"),
+    [
+        ("One, two", "two and ONE.", True),
+        ("three", "one and two", False),
+        ("Call mum", "Remind me to call mum!", True),
+        ("evil.example/secret", "is evil.example safe? my word is secret", False),
+        ("https://example.org/menu", "Read https://example.org/menu and sum it up", True),
+        ("", "anything", True),
+    ],
+)
+def test_what_the_person_typed(text: str, said: str, own: bool) -> None:
+    assert typed(text, said) is own
 
 
 def test_what_taints_a_turn() -> None:

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator_svc.conversation import FinishReason, Role, ToolCall, ToolResult, Usage
+from orchestrator_svc.conversation import FinishReason, NextAction, Role, ToolCall, ToolResult, Usage
 from orchestrator_svc.effects import (
+    ApprovalRequested,
     EgressEntry,
+    Emit,
+    Fail,
     Finish,
     Generate,
     Receipt,
+    RunTool,
     StepEntry,
     Suspend,
     TurnStarted,
@@ -25,6 +29,7 @@ from orchestrator_svc.inputs import (
     Reasoned,
     Started,
     StepFailed,
+    ToolDone,
     ToolProgressed,
     YieldRequested,
 )
@@ -42,6 +47,7 @@ from orchestrator_svc.material import (
     Resumption,
     Superseded,
 )
+from orchestrator_svc.policy import Cause
 from orchestrator_svc.tools.tool import Effect as EffectClass
 from tests.unit.orchestrator_svc.playbook import (
     MODEL,
@@ -217,6 +223,51 @@ def test_the_last_step_withholds_tools_and_a_model_that_asks_anyway_reaches_the_
         >> asks_for("b", "clock", "2")  << [stops_model(), fails("STEP_LIMIT", "Well")]
         >> asks_for("c", "clock", "3")                                              # it is over
     ).end()  # fmt: skip
+
+
+def proposes(call_id: str, *actions: str) -> ToolDone:
+    """An action ends and proposes others."""
+    proposed = tuple(NextAction(action=each, arguments='{"q":"x"}') for each in actions)
+    return ToolDone(call_id=call_id, outcome=Well(content="one", next_actions=proposed))
+
+
+@pytest.mark.requirement("AGT-1")
+def test_what_an_action_proposes_next_is_run_before_the_model_goes_on() -> None:
+    made = turn(CLOCK, LOOKUP)
+    told = [*made.receive(START), *made.receive(asks_for("a", "clock", "1")), *made.receive(done())]
+    told = list(made.receive(proposes("a", "lookup", "gone")))
+    assert not any(isinstance(each, Generate) for each in told)
+    (asked,) = [
+        each.event for each in told if isinstance(each, Emit) and isinstance(each.event, ApprovalRequested)
+    ]
+    assert (asked.call.action, asked.cause) == (
+        "lookup",
+        Cause.UNTRUSTED_CONTENT,
+    )  # nobody typed what it asks
+
+    made = turn(CLOCK)
+    [*made.receive(START), *made.receive(asks_for("a", "clock", "1")), *made.receive(done())]
+    (run,) = [each for each in made.receive(proposes("a", "clock")) if isinstance(each, RunTool)]
+    (step,) = [each for each in made.receive(answers(run.call.call_id, "two")) if isinstance(each, Generate)]
+    assert step.refitted  # the model did not ask for it: it is told the whole window
+    assert [result.content for result in step.results] == ["one", "two"]
+
+
+@pytest.mark.requirement("AGT-1")
+def test_actions_that_propose_each_other_for_ever_end_with_the_limit_of_calls() -> None:
+    made = turn(CLOCK, budget=budget(max_calls=5))
+    [*made.receive(START), *made.receive(asks_for("a", "clock", "0")), *made.receive(done())]
+    ran, last = "a", None
+    for number in range(1, 10):
+        proposed = (NextAction(action="clock", arguments=f'{{"q":"{number}"}}'),)
+        told = list(made.receive(ToolDone(call_id=ran, outcome=Well(content="one", next_actions=proposed))))
+        runs = [each for each in told if isinstance(each, RunTool)]
+        if not runs:
+            last = told[-1]
+            break
+        ran = runs[0].call.call_id
+    assert isinstance(last, Fail)
+    assert (last.reason, number) == ("CALL_LIMIT", 5)
 
 
 @pytest.mark.requirement("AGT-1")

@@ -133,6 +133,7 @@ class StartTurn(message.Message):
     ACTION_FIELD_NUMBER: builtins.int
     ACTION_APPROVED_FIELD_NUMBER: builtins.int
     RESUMPTION_FIELD_NUMBER: builtins.int
+    ACTION_LEFT_BEHIND_FIELD_NUMBER: builtins.int
     turn_id: builtins.str
     """The turn."""
     session_id: builtins.str
@@ -147,6 +148,10 @@ class StartTurn(message.Message):
     """The id that its answer gets."""
     action_approved: builtins.bool
     """True when the person's program already agreed to `action`."""
+    action_left_behind: builtins.bool
+    """True when another action left `action` behind as work for later, so that the person did not ask for it:
+    its arguments are untrusted.
+    """
     @builtins.property
     def material(self) -> Material:
         """What the agent may know."""
@@ -194,10 +199,11 @@ class StartTurn(message.Message):
         action: message_pb2.ToolCallPart | None = ...,
         action_approved: builtins.bool = ...,
         resumption: Resumption | None = ...,
+        action_left_behind: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["action", b"action", "budget", b"budget", "grants", b"grants", "material", b"material", "options", b"options", "resumption", b"resumption"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "action", b"action", "action_approved", b"action_approved", "answer_id", b"answer_id", "attempt", b"attempt", "budget", b"budget", "grants", b"grants", "material", b"material", "models", b"models", "options", b"options", "purpose", b"purpose", "resumption", b"resumption", "session_id", b"session_id", "turn_id", b"turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "action", b"action", "action_approved", b"action_approved", "action_left_behind", b"action_left_behind", "answer_id", b"answer_id", "attempt", b"attempt", "budget", b"budget", "grants", b"grants", "material", b"material", "models", b"models", "options", b"options", "purpose", b"purpose", "resumption", b"resumption", "session_id", b"session_id", "turn_id", b"turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -708,6 +714,7 @@ class RunTurnResponse(message.Message):
     SUSPENDED_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
     RECEIPT_FIELD_NUMBER: builtins.int
+    LEFT_BEHIND_FIELD_NUMBER: builtins.int
     @builtins.property
     def event(self) -> chat_pb2.ChatEvent:
         """An event of the turn, without session, sequence and time: context_svc sets these. Messages in it
@@ -730,6 +737,12 @@ class RunTurnResponse(message.Message):
     def receipt(self) -> ReceiptEntry:
         """An entry for the turn's receipt."""
 
+    @builtins.property
+    def left_behind(self) -> LeftBehind:
+        """What an action left behind, beside the ToolFinished that `event` carries: stored in the commit of that
+        event, or, when it breaks a rule of context_svc, not at all.
+        """
+
     def __init__(
         self,
         *,
@@ -738,14 +751,115 @@ class RunTurnResponse(message.Message):
         suspended: Suspended | None = ...,
         progress: TurnProgress | None = ...,
         receipt: ReceiptEntry | None = ...,
+        left_behind: LeftBehind | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "frame", b"frame", "host_call", b"host_call", "progress", b"progress", "receipt", b"receipt", "suspended", b"suspended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "frame", b"frame", "host_call", b"host_call", "left_behind", b"left_behind", "progress", b"progress", "receipt", b"receipt", "suspended", b"suspended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "frame", b"frame", "host_call", b"host_call", "progress", b"progress", "receipt", b"receipt", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "frame", b"frame", "host_call", b"host_call", "left_behind", b"left_behind", "progress", b"progress", "receipt", b"receipt", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["event", "host_call", "suspended", "progress", "receipt"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+@typing.final
+class LeftBehind(message.Message):
+    """What an action leaves behind in the rooms that own it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTEXT_UPDATES_FIELD_NUMBER: builtins.int
+    BACKGROUND_TASKS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def context_updates(self) -> containers.RepeatedCompositeFieldContainer[ContextUpdate]:
+        """Context items to set, with the source TOOL; at most 20."""
+
+    @builtins.property
+    def background_tasks(self) -> containers.RepeatedCompositeFieldContainer[BackgroundTask]:
+        """Work for later, each a job of its own; at most 4."""
+
+    def __init__(
+        self,
+        *,
+        context_updates: abc.Iterable[ContextUpdate] | None = ...,
+        background_tasks: abc.Iterable[BackgroundTask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["background_tasks", b"background_tasks", "context_updates", b"context_updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ContextUpdate(message.Message):
+    """A context item that an action sets."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    VALUE_JSON_FIELD_NUMBER: builtins.int
+    TTL_FIELD_NUMBER: builtins.int
+    USER_SCOPE_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    """Its key. Those that begin with "device." or "memory." are no tool's to set."""
+    value_json: builtins.str
+    """Its value, JSON, at most 64 KiB."""
+    user_scope: builtins.bool
+    """True: for all sessions of the person; false: for this one."""
+    @builtins.property
+    def ttl(self) -> duration_pb2.Duration:
+        """How long it is kept; absent: as long as its scope."""
+
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        value_json: builtins.str = ...,
+        ttl: duration_pb2.Duration | None = ...,
+        user_scope: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "ttl", b"ttl", "user_scope", b"user_scope", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class BackgroundTask(message.Message):
+    """Work that an action leaves behind: another action, run later as a turn of its own in the same session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    DELAY_FIELD_NUMBER: builtins.int
+    TRIES_FIELD_NUMBER: builtins.int
+    action: builtins.str
+    """The action to run."""
+    arguments_json: builtins.str
+    """Its arguments, a JSON object; empty means {}."""
+    title: builtins.str
+    """Title to show in the list of jobs; empty: the name of the action."""
+    tries: builtins.int
+    """How often it is tried, 1 to 5; 0: 3. What has an effect is tried once."""
+    @builtins.property
+    def delay(self) -> duration_pb2.Duration:
+        """How long to wait before; absent: no longer than it takes to finish the turn. At most 30 days."""
+
+    def __init__(
+        self,
+        *,
+        action: builtins.str = ...,
+        arguments_json: builtins.str = ...,
+        title: builtins.str = ...,
+        delay: duration_pb2.Duration | None = ...,
+        tries: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["delay", b"delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "arguments_json", b"arguments_json", "delay", b"delay", "title", b"title", "tries", b"tries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class Suspended(message.Message):
