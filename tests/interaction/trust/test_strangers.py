@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from assistant.chat.v1 import chat_pb2
 from assistant.context.v1 import context_pb2, context_pb2_grpc
 from assistant.identity.v1 import identity_pb2
 from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.message.v1 import message_pb2
+from assistant.reminder.v1 import reminder_pb2, reminder_pb2_grpc
 from assistant.session.v1 import session_pb2
 from chassis import ids
 from chassis.access import Audience
@@ -47,7 +49,16 @@ async def belongings(mesh: Mesh, anna: Person) -> dict[str, Any]:
         context_pb2.UpdateContextRequest(session_id=session, request_id=ids.uuid(), items=[item(WORD)]),
         metadata=anna.metadata,
     )
+    reminders: Any = reminder_pb2_grpc.ReminderServiceStub(mesh.channels["context"])
+    due = Timestamp()
+    due.FromMicroseconds(mesh.clock.now_us() + 3_600_000_000)
+    kept = await reminders.CreateReminder(
+        reminder_pb2.CreateReminderRequest(request_id=ids.uuid(), text=WORD, due_time=due),
+        metadata=anna.metadata,
+    )
     return {
+        "reminder_id": kept.reminder.id,
+        "due_time": due,
         "session_id": session,
         "turn_id": events[-1].turn_id,
         "message_id": accepted.message.id,
@@ -98,11 +109,13 @@ def asked(rpc: Rpc, named: dict[str, Any]) -> dict[str, Any]:
         "DeleteAccount": {"password": "somebody's"},
         "ExecuteAction": {"action": "calculate", "arguments_json": '{"expression":"1+1"}'},
         "SearchMessages": {"query": WORD},
+        "CreateReminder": {"text": "mine", "due_time": named.get("due_time")},
         "RateMessage": {"rating": message_pb2.Rating(verdict=message_pb2.VERDICT_UP)},
         "ResolveSuggestion": {"suggestion_id": named.get("turn_id", ""), "resolution": 2},
         "CancelJob": {"job_id": named["turn_id"]},
     }
     common = {"request_id": ids.uuid(), "chunk": b"x", "page_size": 50, "keys": ["animal"]}
+    named = {name: value for name, value in named.items() if name != "due_time"}
     return {**named, **common, **own.get(str(rpc), {})}
 
 
@@ -111,6 +124,7 @@ def item(value: str) -> context_pb2.ContextItemWrite:
 
 
 LISTS = {
+    "ListReminders",
     "ListSuggestions",
     "ListSessions",
     "ListCapabilities",
@@ -168,7 +182,7 @@ async def test_every_thing_that_a_request_can_name_is_tried(mesh: Mesh) -> None:
     """A field that names a thing of a person and is not filled above would leave a hole in the table."""
     filled = {
         "session_id", "turn_id", "message_id", "media_id", "upload_id", "device_id", "api_token_id", "job_id",
-        "request_id", "client_message_id", "leaf_id", "suggestion_id", "import_id",
+        "reminder_id", "request_id", "client_message_id", "leaf_id", "suggestion_id", "import_id",
     }  # fmt: skip
     named = {
         field.name

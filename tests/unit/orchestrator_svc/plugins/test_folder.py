@@ -17,7 +17,7 @@ from chassis.tasks import Tasks
 from chassis.testing import SOON
 from orchestrator_svc.additions import LiveCatalogue
 from orchestrator_svc.catalogue import Catalogue
-from orchestrator_svc.conversation import NextAction
+from orchestrator_svc.conversation import ContextUpdate, NextAction
 from orchestrator_svc.plugins.folder import PluginFolder
 from orchestrator_svc.sandbox.cell import NoSandbox, Sandbox, find
 from orchestrator_svc.tools.calculator import CALCULATOR
@@ -108,7 +108,10 @@ async def test_one_broken_plugin_is_told_with_its_reason_and_stops_no_other(hous
         "empty.py": ("", "it has no actions"),
         "untyped.py": ("from mesh_plugin import action\n@action()\ndef f(x):\n  'F.'", "x has no type"),
         "shadow.py": (GREET.replace("def greet", "def calculate"), "another action called calculate"),
-        "reserved.py": (GREET.replace("def greet", "def remember"), "another action called remember"),
+        "reserved.py": (
+            GREET.replace("def greet", "def document_search"),
+            "another action called document_search",
+        ),
         "second.py": (GREET.replace("WORD", "Other"), "another action called greet"),
         "server.py": (GREET.replace("def greet", "def notes__find"), "two underscores"),
         "odd.py": (GREET.replace("@action()", "@action(name='No Name')"), "no name of an action"),
@@ -143,10 +146,13 @@ async def test_the_examples_work_as_written(house: House) -> None:
     portions = await house.got("portions")
     assert portions.context_keys == ("pantry.people",)
     told = await run(portions, {"dish": "soup", "size": "large"}, pantry__people=3)
-    assert (told.content, told.context_updates) == ("6 portions of soup", {"pantry.last_dish": '"soup"'})
+    assert (told.content, told.context_updates) == (
+        "6 portions of soup",
+        (ContextUpdate(key="pantry.last_dish", value='"soup"'),),
+    )
     planned = await run(await house.got("plan_journey"), {"city": "Rome"})
     assert planned.content == "2 days in Rome"
-    assert planned.context_updates == {"journey.city": '"Rome"'}
+    assert planned.context_updates == (ContextUpdate(key="journey.city", value='"Rome"'),)
     assert planned.next_actions == (NextAction(action="get_forecast", arguments='{"location": "Rome"}'),)
 
 
