@@ -23,6 +23,7 @@ from tests.interaction.context_svc.agent import Nothing, World, agent_room, appr
 from tests.interaction.context_svc.conversation_room import Room, kinds
 from tests.interaction.context_svc.test_executions import order, run
 from tests.interaction.context_svc.test_owners import expire_owners
+from tests.interaction.context_svc.test_reminders import settle
 from tests.interaction.context_svc.test_waiting import _now, one
 
 SECOND = timedelta(seconds=1)
@@ -33,6 +34,9 @@ def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let PostgreSQL go by the test's clock too, where jobs are claimed."""
     monkeypatch.setattr("context_svc.job_rows.database_now", _now)
     monkeypatch.setattr("context_svc.claims.database_now", _now)
+    monkeypatch.setattr(
+        "context_svc.claims.LEASE_US", 86_400_000_000
+    )  # the clock may outrun a store that is busy
 
 
 class Leaving(World):
@@ -97,8 +101,7 @@ async def until(
         log = await here.log(session)
         if done(log):
             return log
-        await clock.asleep()
-        await clock.advance(SECOND)
+        await settle(here, clock)
     raise AssertionError(kinds(log))
 
 
