@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -48,11 +50,12 @@ async def passes(here: Room, clock: FakeClock, span: timedelta) -> None:
     for _ in range(max(1, int(span / timedelta(hours=1)))):
         clock.jump(timedelta(hours=1))
         begun = await looks(here)
-        for _ in range(10):
-            await clock.advance(timedelta(seconds=1))
-            await clock.asleep(3)
-            if await looks(here) > begun and await rests(here):
-                break
+        async with asyncio.timeout(20):
+            for seconds in itertools.chain(itertools.repeat(1, 5), itertools.repeat(0)):
+                await clock.advance(timedelta(seconds=seconds))
+                await clock.asleep(3)
+                if await looks(here) > begun and await rests(here):
+                    break
 
 
 async def looks(here: Room) -> int:
@@ -150,7 +153,7 @@ async def test_a_private_session_ends_by_itself_and_leaves_nothing_but_its_cost(
         assert (await _left(here, other))["message"] == 2
         cost = await here.database.read(_ledger)
         assert cost["turns"] >= 3  # the jobs of the other session are counted too
-        assert cost["input_tokens"] == 3 * cost["turns"]
+        assert 9 <= cost["input_tokens"] <= 3 * cost["turns"]  # a job that made way for a person used nothing
         if database.engine == "sqlite":
             assert canary.encode() not in _files(database_place.url.removeprefix("sqlite://"))
 
