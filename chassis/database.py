@@ -98,11 +98,12 @@ class Database(Protocol):
     async def migrate(self, migrations: Sequence[Migration]) -> None:
         """Bring the schema forward, each migration in its own transaction. Raises MigrationRefused."""
 
-    async def scrub(self) -> None:
+    async def scrub(self, *, whole: bool = False) -> None:
         """Return when nothing that was deleted before is left in the store's files, as far as it has files.
 
-        On PostgreSQL that is the server's business (a dump never holds it): nothing happens. Raises
-        StoreUnavailable.
+        SQLite moves rows between pages and may leave copies of them behind, so its file is written anew: one of more
+        than 64 MiB, which takes seconds in which nothing else is served, with `whole` alone. On PostgreSQL that is
+        the server's business (a dump never holds it): nothing happens. Raises StoreUnavailable.
         """
 
     def hints(self) -> AsyncIterator[Touched]:

@@ -117,7 +117,7 @@ class PostgresDatabase:
         """See `Database.migrate`."""
         await bring_forward(self, migrations, self._clock)
 
-    async def scrub(self) -> None:
+    async def scrub(self, *, whole: bool = False) -> None:
         """See `Database.scrub`."""
 
     @asynccontextmanager

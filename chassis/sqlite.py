@@ -38,7 +38,9 @@ PRAGMAS = (
     "cell_size_check = ON",
     "journal_size_limit = 67108864",
     "wal_autocheckpoint = 1000",
+    "temp_store = MEMORY",  # a file written anew would leave a copy of all in a temporary one
 )
+QUICKLY_WRITTEN = 64 * 1024 * 1024  # bytes of a file that is written anew in a third of a second
 _STORE_FAULTS = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -105,14 +107,24 @@ class SqliteDatabase:
         """See `Database.migrate`."""
         await bring_forward(self, migrations, self._clock)
 
-    async def scrub(self) -> None:
-        """See `Database.scrub`: deleted pages are overwritten at once, their old copies stand in the WAL."""
+    async def scrub(self, *, whole: bool = False) -> None:
+        """See `Database.scrub`: deleted rows are overwritten at once, copies of moved ones and old pages stay."""
         try:
+            if whole or await self._size() <= QUICKLY_WRITTEN:
+                await self._connection.execute_fetchall("VACUUM")
             rows = await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         except (sqlite3.Error, ValueError) as error:
             raise StoreUnavailable(str(error)) from error
         if next(iter(rows))[0]:
             raise StoreUnavailable("the write-ahead log is in use")
+
+    async def _size(self) -> int:
+        """Bytes of the file."""
+        rows = await self._connection.execute_fetchall(
+            "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()"
+        )
+        size: int = next(iter(rows))["bytes"]
+        return size
 
     @asynccontextmanager
     async def frozen(self, folder: Path) -> AsyncIterator[Database]:

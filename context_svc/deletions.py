@@ -216,7 +216,7 @@ class EraseAccount:
                 await self._session(session)
         await self._database.write(account, lambda: _rest(account))
         await self._database.write(account, self._clean)  # what the index still has of words that are gone
-        await self._database.scrub()
+        await self._database.scrub(whole=True)
 
     async def _session(self, session: str) -> None:
         await self._database.write(

@@ -49,6 +49,9 @@ class Upkeep:
         self._chores = chores
         self._sweeps = sweeps
         self._clean = clean
+        self._owed = (
+            True  # a look may have been cut off between removing and cleaning, before this process began too
+        )
 
     async def prepare(self) -> None:
         """See that the job exists; one that was there goes on as it was."""
@@ -61,10 +64,12 @@ class Upkeep:
         now_us = self._clock.now_us()
         if now_us - job.run_us > DOUBT * _SECOND:
             return Later(DOUBT)
+        owed, self._owed = self._owed, True
         removed = [await chore.run(now_us) for chore in self._chores]
         for sweep in self._sweeps:
             await self._database.write(KIND, lambda sweep=sweep: sweep(now_us))  # type: ignore[misc]
         removed.append(await self._database.write(KIND, self._clean))
-        if any(removed):
+        if owed or any(removed):
             await self._database.scrub()
+        self._owed = False
         return Later(EVERY)

@@ -60,7 +60,7 @@ class Stewardship:
         for prefix in closed.prefixes:
             await self._blobs.remove(prefix)
         await self._database.write(account, lambda: estate.erase(account, closed, now))
-        await self._database.scrub()
+        await self._database.scrub(whole=True)
         later = self._clock.now_us()
         remaining = await self._database.read(lambda: outbox.due_below(kept_prefix(account), later))
         return Erased(done=not remaining, remaining=len(remaining))

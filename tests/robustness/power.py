@@ -140,7 +140,7 @@ class RecordedDatabase:
     async def migrate(self, migrations: Sequence[Migration]) -> None:
         await bring_forward(self, migrations, self._clock)
 
-    async def scrub(self) -> None:
+    async def scrub(self, *, whole: bool = False) -> None:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def frozen(self, folder: Path) -> AbstractAsyncContextManager[Database]:
