@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 import tomllib
 from dataclasses import dataclass
@@ -18,9 +17,7 @@ from pathlib import Path
 import jsonschema
 import msgspec
 
-from chassis.clock import SystemClock
-from llm_svc.engine.assembly import built_in
-from llm_svc.engine.options import Options
+from benchmarks.local_model import local_model
 from llm_svc.generation import (
     Message,
     Parameters,
@@ -32,12 +29,9 @@ from llm_svc.generation import (
     Tool,
     ToolCall,
 )
-from llm_svc.profiles import built_in_model
 from llm_svc.providers.builtin import Builtin
-from mesh.manifest import built_in as manifest
 
 PROMPTS = Path(__file__).with_name("tool_choice.toml")
-WEIGHTS = Path(".mesh/models")
 SYSTEM = "You are a helpful assistant."
 
 
@@ -110,26 +104,11 @@ def argued_right(sheet: Sheet, prompt: Prompt, answer: Answer) -> bool:
 
 async def examine(name: str) -> int:
     """Run every prompt, print each miss and the score. 0 when nine of ten choices were right."""
-    weights = manifest()[name]
     sheet = msgspec.convert(tomllib.loads(PROMPTS.read_text()), Sheet)
-    model = built_in_model(weights.name)
-    with tempfile.TemporaryDirectory(prefix="tc", dir="/tmp") as folder:
-        options = Options(
-            model=str((WEIGHTS / weights.file).absolute()),
-            socket=f"{folder}/e.sock",
-            state_dir=f"{folder}/s",
-            context_tokens=model.context_tokens * 2,
-            parallel=2,
-            threads=2,
-        )
-        opened = built_in(model, options, sha256=weights.sha256, queue=4, clock=SystemClock())
-        async with opened as (provider, process):
-            await process.wait_ready(300)
-            await ask(
-                provider, sheet, Prompt(says="Hi"), weights.name
-            )  # reads what every question begins with
-            answers = [await ask(provider, sheet, prompt, weights.name) for prompt in sheet.prompt]
-    return report(weights.name, sheet, answers)
+    async with local_model(name) as (provider, model):
+        await ask(provider, sheet, Prompt(says="Hi"), model)  # reads what every question begins with
+        answers = [await ask(provider, sheet, prompt, model) for prompt in sheet.prompt]
+    return report(model, sheet, answers)
 
 
 def report(model: str, sheet: Sheet, answers: list[Answer]) -> int:

@@ -20,7 +20,15 @@ from context_svc.search import Indexing
 from context_svc.sessions import QUOTA
 from context_svc.suggestions import Suggestion
 from context_svc.turn_rows import TurnState
-from context_svc.unpacking import ArrivingDevice, ArrivingEvent, ArrivingMessage, ArrivingTurn, Bundle, Layer
+from context_svc.unpacking import (
+    ArrivingDevice,
+    ArrivingEvent,
+    ArrivingMessage,
+    ArrivingTurn,
+    Bundle,
+    Layer,
+    Opening,
+)
 
 SHAPE = "imported"
 _OVER = {
@@ -60,9 +68,8 @@ class Renaming(Protocol):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Turn:
     id: str
-    message_id: str
+    opening: Opening
     answer_id: str
-    options: bytes
     accepted: int
     create_us: int
     start_us: int | None
@@ -194,6 +201,7 @@ def add_session(
     for message_id, data in (yield from _insert_messages(session_id, bundle.messages, turns, names, codec)):
         yield from indexing.store(session_id, message_id, data)
     yield from _insert_events(session_id, events, names, codec)
+    parents = {each.id: each.parent_id for each in bundle.messages}
     for turn in turns:
         ended = turn
         if turn.state is None:
@@ -201,7 +209,7 @@ def add_session(
             data = codec.failed_event(session_id, names.turn(turn.id), last, now_us)
             yield from _insert_event(session_id, last, names.turn(turn.id), Kind.TURN_FAILED, now_us, data)
             ended = replace(turn, state=TurnState.FAILED, end_us=now_us, reason="OWNER_LOST")
-        yield from _insert_turn(account, session_id, ended, names)
+        yield from _insert_turn(account, session_id, ended, names, parents)
     yield Statement(
         "UPDATE session SET last_sequence = :last WHERE id = :id", {"last": last, "id": session_id}
     )
@@ -244,7 +252,8 @@ def _turns(account: str, bundle: Bundle) -> list[_Turn]:
     found: dict[str, _Turn] = {}
     for event in bundle.events:
         if event.opens is not None:
-            found[event.turn_id] = _opened(account, event, bundle.turns.get(event.turn_id))
+            told = bundle.turns.get(event.turn_id)
+            found[event.turn_id] = _opened(account, event, event.opens, told)
         turn = found.get(event.turn_id)
         if turn is None:
             continue
@@ -258,13 +267,11 @@ def _turns(account: str, bundle: Bundle) -> list[_Turn]:
     return list(found.values())
 
 
-def _opened(account: str, event: ArrivingEvent, told: ArrivingTurn | None) -> _Turn:
-    message_id, options = event.opens or ("", b"")
+def _opened(account: str, event: ArrivingEvent, opening: Opening, told: ArrivingTurn | None) -> _Turn:
     return _Turn(
         id=event.turn_id,
-        message_id=message_id,
+        opening=opening,
         answer_id=derived(account, f"answer of {event.turn_id}"),
-        options=options,
         accepted=event.sequence,
         create_us=event.create_us,
         start_us=None,
@@ -278,9 +285,9 @@ def _opened(account: str, event: ArrivingEvent, told: ArrivingTurn | None) -> _T
 def _insert_session(account: str, session_id: str, bundle: Bundle, last: int) -> Unit[None]:
     session = bundle.session
     yield Statement(
-        "INSERT INTO session (id, account_id, title, title_source, state, settings, version, last_sequence,"
-        " first_sequence, head_message_id, preview, create_us, update_us, end_us, device_id, shape)"
-        " VALUES (:id, :account, :title, :source, :state, :settings, :version, :last, :first, :head,"
+        "INSERT INTO session (id, account_id, title, title_source, state, settings, private, version,"
+        " last_sequence, first_sequence, head_message_id, preview, create_us, update_us, end_us, device_id, shape)"
+        " VALUES (:id, :account, :title, :source, :state, :settings, :private, :version, :last, :first, :head,"
         " :preview, :created, :updated, :ended, :device, :shape)",
         {
             "id": session_id,
@@ -289,6 +296,7 @@ def _insert_session(account: str, session_id: str, bundle: Bundle, last: int) ->
             "source": int(session.title_source),
             "state": int(session.state),
             "settings": session.settings,
+            "private": int(session.private),
             "version": session.version,
             "last": last,
             "first": bundle.events[0].sequence if bundle.events else last + 1,
@@ -312,7 +320,7 @@ def _insert_messages(
 ) -> Unit[list[tuple[str, bytes]]]:
     """Add messages: the id and the stored form of each."""
     added = []
-    answered = {turn.answer_id: turn.message_id for turn in turns}
+    answered = {turn.answer_id: turn.opening.message_id for turn in turns}
     depths: dict[str, int] = {}
     for message in messages:
         depths[message.id] = _depth(message.parent_id, depths, answered)
@@ -377,21 +385,27 @@ def _insert_event(
     )
 
 
-def _insert_turn(account: str, session_id: str, turn: _Turn, names: Names) -> Unit[None]:
+def _insert_turn(
+    account: str, session_id: str, turn: _Turn, names: Names, parents: Mapping[str, str]
+) -> Unit[None]:
+    """Add a turn. `parents`: below which message each message of its session stands."""
     yield Statement(
-        "INSERT INTO turn (id, session_id, account_id, state, attempt, message_id, answer_id, options,"
-        " accepted_sequence, reason, receipt, create_us, start_us, end_us) VALUES (:id, :session, :account,"
-        " :state, :attempt, :message, :answer, :options, :accepted, :reason, :receipt, :created, :started,"
-        " :ended) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO turn (id, session_id, account_id, state, attempt, message_id, parent_id, answer_id, options,"
+        " action, alternative, accepted_sequence, reason, receipt, create_us, start_us, end_us) VALUES (:id,"
+        " :session, :account, :state, :attempt, :message, :parent, :answer, :options, :action, :alternative,"
+        " :accepted, :reason, :receipt, :created, :started, :ended) ON CONFLICT (id) DO NOTHING",
         {
             "id": names.turn(turn.id),
             "session": session_id,
             "account": account,
             "state": int(turn.state or TurnState.FAILED),
             "attempt": 0 if turn.start_us is None else 1,
-            "message": turn.message_id,
+            "message": turn.opening.message_id,
+            "parent": "" if turn.opening.message_id else parents.get(turn.answer_id, ""),
             "answer": turn.answer_id,
-            "options": turn.options,
+            "options": turn.opening.options,
+            "action": turn.opening.action,
+            "alternative": int(turn.opening.alternative),
             "accepted": turn.accepted,
             "reason": turn.reason,
             "receipt": turn.receipt,

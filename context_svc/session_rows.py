@@ -43,6 +43,7 @@ class Session:
     end_us: int | None
     device_id: str
     sealed: bool
+    private: bool
 
 
 def insert(
@@ -198,4 +199,5 @@ def from_row(row: Row) -> Session:
         end_us=row["end_us"],
         device_id=row["device_id"],
         sealed=bool(row["sealed"]),
+        private=bool(row["private"]),
     )

@@ -75,10 +75,23 @@ class ArrivingMessage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """What a turn was accepted for: a message, or `action` (a serialised ToolCallPart).
+
+    `alternative`: it repeats a turn, its answer stands beside the first.
+    """
+
+    message_id: str
+    options: bytes
+    action: bytes | None
+    alternative: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ArrivingEvent:
     """An event, with what the rows of its turn are made of.
 
-    `opens`: the message and the options of a turn that it accepted; `answer_id`: of a turn that it started;
+    `opens`: what a turn that it accepted is for; `answer_id`: of a turn that it started;
     `reason`: why the turn that it ended failed.
     """
 
@@ -88,7 +101,7 @@ class ArrivingEvent:
     kind: int
     create_us: int
     data: bytes
-    opens: tuple[str, bytes] | None
+    opens: Opening | None
     answer_id: str
     reason: str
 

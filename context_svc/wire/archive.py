@@ -38,6 +38,7 @@ from context_svc.unpacking import (
     ArrivingMessage,
     ArrivingTurn,
     Layer,
+    Opening,
 )
 from context_svc.wire import identity, reminders
 from context_svc.wire import session as sessions
@@ -193,6 +194,7 @@ class ArchiveRecords:
             end_us=told.end_time.ToMicroseconds() if told.HasField("end_time") else None,
             device_id=_text(told.device_id),
             sealed=False,
+            private=told.settings.private,
         )
 
     def read_item(self, line: bytes) -> Item:
@@ -243,9 +245,11 @@ class ArchiveRecords:
         opens = None
         if name == "turn_accepted":
             accepted = told.turn_accepted
-            opens = (
-                _text(accepted.message.id),
-                accepted.options.SerializeToString(deterministic=True),
+            opens = Opening(
+                message_id=_text(accepted.message.id),
+                options=accepted.options.SerializeToString(deterministic=True),
+                action=_action(accepted),
+                alternative=bool(accepted.regenerated_turn_id),
             )
         return ArrivingEvent(
             session_id=told.session_id.lower(),
@@ -359,6 +363,10 @@ def _proposal(told: context_pb2.Suggestion) -> str:
     if not isinstance(value, str) or not value:
         raise ArchiveInvalid("a suggestion of nothing")
     return value
+
+
+def _action(accepted: chat_pb2.TurnAccepted) -> bytes | None:
+    return accepted.action.SerializeToString(deterministic=True) if accepted.HasField("action") else None
 
 
 def _known(kind: type[IntEnum], value: int) -> int:

@@ -259,9 +259,9 @@ def _sum(first: Usage, second: Usage) -> Usage:
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
     """Plain chat messages: templates of small models know no tools, so calls and results become sentences.
 
-    With its result a tool gives the person's message once more. Measured with the 1.5 B model on four questions
-    and two system texts: so 24 of 24 answers used the result at temperatures up to 0.2, and 30 of 32 at 0.8;
-    8 of 16 did without the message, and 10 of 16 in the form of the model's own template.
+    The results come with the person's message once more. Measured on 36 answers (``python -m
+    benchmarks.result_use``): with the 1.5 B model 36 use the result and with the 0.5 B model 30; with "use this to
+    answer" instead of "tell me that" 43 of 64 did with the first, 14 of 36 with the second.
     """
     wire: list[dict[str, object]] = []
     question = ""
@@ -281,5 +281,11 @@ def _spoken_form(message: Message, question: str) -> Iterator[tuple[Role, str]]:
     if calls:
         yield Role.ASSISTANT, "\n".join(calls)
     if results:
-        lines = [f"{r.name} {'failed' if r.failed else 'answered'}: {r.text}" for r in results]
-        yield Role.USER, "\n".join([*lines, f"Use this to answer my message: {question}"])
+        lines = [_answered(result) for result in results]
+        yield Role.USER, "\n".join([f"I asked: {question}", *lines, "Tell me that in a sentence."])
+
+
+def _answered(result: ToolResult) -> str:
+    if result.failed:
+        return f"{result.name} failed: {result.text}"
+    return f"The answer of {result.name} is:\n{result.text}"

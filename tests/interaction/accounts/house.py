@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from pydantic import SecretStr
 
+from assistant.agent.v1.agent_pb2_grpc import AgentServiceStub
 from assistant.chat.v1 import chat_pb2
 from assistant.chat.v1.chat_pb2_grpc import ChatServiceStub
 from assistant.context.v1.context_pb2_grpc import ContextServiceStub
@@ -28,10 +29,11 @@ from assistant.reminder.v1.reminder_pb2_grpc import ReminderServiceStub
 from assistant.session.v1 import session_pb2
 from assistant.session.v1.session_pb2_grpc import SessionServiceStub
 from assistant.turn.v1 import turn_pb2_grpc
-from chassis import ids
+from chassis import engines, ids
 from chassis.auth import room_issuer
 from chassis.boundary import Boundary
 from chassis.clock import SystemClock
+from chassis.database import Statement, Unit
 from chassis.health import Health
 from chassis.keys import load_or_create_key, to_jwk
 from chassis.serve import serving
@@ -77,16 +79,9 @@ class House:
     def address(self, room: str) -> str:
         return f"unix:{self.sockets}/{room}.sock"
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Mesh]:
-        """All of it."""
-        async with self.context() as mesh, self.media():
-            yield mesh
-
-    @asynccontextmanager
-    async def context(self, **changes: Any) -> AsyncIterator[Mesh]:
-        """context_svc and the orchestrator it dials."""
-        settings = ContextSettings.model_validate(
+    def settings(self, **changes: Any) -> ContextSettings:
+        """What context_svc is started with."""
+        return ContextSettings.model_validate(
             {
                 "listen": self.address("context"),
                 "operator_listen": self.address("operator"),
@@ -99,6 +94,28 @@ class House:
                 **changes,
             }
         )
+
+    async def column(self, query: str) -> list[Any]:
+        """The first column of what context_svc keeps, while it does not run."""
+
+        def asked() -> Unit[list[Any]]:
+            rows = yield Statement(query)
+            return [next(iter(dict(row).values())) for row in rows]
+
+        where = self.settings()
+        async with engines.connect(where.database_url, schema=where.database_schema) as database:
+            return await database.read(asked)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Mesh]:
+        """All of it."""
+        async with self.context() as mesh, self.media():
+            yield mesh
+
+    @asynccontextmanager
+    async def context(self, **changes: Any) -> AsyncIterator[Mesh]:
+        """context_svc and the orchestrator it dials."""
+        settings = self.settings(**changes)
         boundary = Boundary(policies=TURN_POLICIES, authenticator=Everyone(caller()), domain="assistant.mesh")
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(
@@ -201,6 +218,10 @@ class Person:
     @property
     def chat(self) -> Any:
         return Signed(ChatServiceStub(self.mesh.open), self.metadata)
+
+    @property
+    def agent(self) -> Any:
+        return Signed(AgentServiceStub(self.mesh.open), self.metadata)
 
     @property
     def reminders(self) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Value
 
+from assistant.agent.v1 import agent_pb2
 from assistant.chat.v1 import chat_pb2
 from assistant.context.v1 import context_pb2
 from assistant.error.v1 import error_pb2
@@ -130,12 +131,18 @@ async def test_exports_are_limited_but_a_repetition_is_not(mesh: Mesh) -> None:
 
 
 @pytest.fixture
-async def elsewhere(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> AsyncIterator[Mesh]:
-    """Another mesh on the same engine."""
+async def far(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> AsyncIterator[House]:
+    """Another house on the same engine."""
     url = await new_database(request.getfixturevalue("postgres_url")) if house.database else ""
     with socket_directory() as sockets:
-        async with House(folder=tmp_path / "elsewhere", sockets=sockets, database=url).running() as running:
-            yield running
+        yield House(folder=tmp_path / "elsewhere", sockets=sockets, database=url)
+
+
+@pytest.fixture
+async def elsewhere(far: House) -> AsyncIterator[Mesh]:
+    """Its mesh, running."""
+    async with far.running() as running:
+        yield running
 
 
 def pieces(data: bytes) -> list[bytes]:
@@ -209,6 +216,56 @@ async def test_what_is_imported_elsewhere_is_equal(mesh: Mesh, elsewhere: Mesh) 
     assert events[-1].HasField("turn_finished")
     messages = await moved.chat.ListMessages(chat_pb2.ListMessagesRequest(session_id=session))
     assert len(messages.messages) == 6
+
+
+async def verdict(person: Person, session: str) -> tuple[str, message_pb2.Rating]:
+    """The id of the first answer in a session, and what the person thought of it."""
+    asked = chat_pb2.ListMessagesRequest(session_id=session)
+    messages = (await person.chat.ListMessages(asked)).messages
+    answers = [each for each in messages if each.role == message_pb2.ROLE_ASSISTANT]
+    answer = min(answers, key=lambda each: each.sequence)
+    return answer.id, answer.rating
+
+
+@pytest.mark.requirement("CTX-8")
+@pytest.mark.requirement("ID-7")
+async def test_a_verdict_a_private_session_and_an_action_run_directly_are_taken_along(
+    mesh: Mesh, far: House
+) -> None:
+    person = await mesh.register("anna@example.org")
+    session = ids.uuid()
+    private = session_pb2.SessionSettings(private=True)
+    await person.sessions.CreateSession(
+        session_pb2.CreateSessionRequest(session_id=session, settings=private)
+    )
+    await person.say(session, "hello")
+    answer, _ = await verdict(person, session)
+    rating = message_pb2.Rating(verdict=message_pb2.VERDICT_UP, remark="just so")
+    await person.chat.RateMessage(
+        chat_pb2.RateMessageRequest(session_id=session, message_id=answer, rating=rating)
+    )
+    action = agent_pb2.ExecuteActionRequest(
+        request_id=ids.uuid(),
+        session_id=session,
+        action="current_time",
+        arguments_json='{"zone":"UTC"}',
+        follow=True,
+    )
+    acted = [frame.event.turn_id async for frame in person.agent.ExecuteAction(action)]
+    archive = await export(person)
+    async with far.running() as elsewhere:
+        moved = await elsewhere.register("anna@example.org")
+        ended = await applied(moved, (await send(moved, archive)).id)
+        assert ended.state == identity_pb2.IMPORT_STATE_FINISHED
+        assert await verdict(moved, session) == (answer, rating)
+        assert content(await export(moved)) == content(archive)
+        again = chat_pb2.RegenerateTurnRequest(session_id=session, turn_id=acted[0], request_id=ids.uuid())
+        await moved.chat.RegenerateTurn(again)
+        listed = await moved.chat.ListEvents(chat_pb2.ListEventsRequest(session_id=session))
+        accepted = [event.turn_accepted for event in listed.events if event.HasField("turn_accepted")]
+        repeated = next(each for each in accepted if each.regenerated_turn_id)
+        assert (repeated.action.action, repeated.regenerated_turn_id) == ("current_time", acted[0])
+    assert await far.column("SELECT private FROM session") == [1]
 
 
 @pytest.mark.requirement("ID-7")

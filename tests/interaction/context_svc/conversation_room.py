@@ -139,8 +139,9 @@ class Stage:
 
 
 async def answers_at_once(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
-    """Say the person's words back, in two pieces."""
-    words = stage.start.material.messages[-1].parts[0].text
+    """Say the person's words back, in two pieces; of a turn without words, "nothing"."""
+    asked = stage.start.material.messages
+    words = asked[-1].parts[0].text if asked else "nothing"
     yield stage.started()
     yield stage.says("you said: ")
     yield stage.says(words)
@@ -179,6 +180,12 @@ class PlayedOrchestrator(turn_pb2_grpc.TurnServiceServicer):
                 yield response
         finally:
             hearing.cancel()
+
+    async def ListActions(
+        self, request: turn_pb2.ListActionsRequest, context: grpc.aio.ServicerContext
+    ) -> turn_pb2.ListActionsResponse:
+        clock = agent_pb2.Action(name="current_time", parameters_json_schema='{"type":"object"}')
+        return turn_pb2.ListActionsResponse(actions=[clock])
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -171,7 +172,7 @@ class Mesh:
         return self.folder / "media/blobs"
 
     def kept(self) -> list[Path]:
-        return [path for path in self.blobs.rglob("*") if path.is_file()]
+        return [Path(folder) / name for folder, _, names in os.walk(self.blobs) for name in names]
 
     def settings(self, **options: Any) -> Settings:
         return Settings(
