@@ -95,12 +95,12 @@ class House:
             }
         )
 
-    async def column(self, query: str) -> list[Any]:
-        """The first column of what context_svc keeps, while it does not run."""
+    async def column(self, table: str, name: str) -> list[Any]:
+        """A column of what context_svc keeps, while it does not run."""
 
         def asked() -> Unit[list[Any]]:
-            rows = yield Statement(query)
-            return [next(iter(dict(row).values())) for row in rows]
+            rows = yield Statement(f"SELECT {name} FROM {table}")
+            return [row[name] for row in rows]
 
         where = self.settings()
         async with engines.connect(where.database_url, schema=where.database_schema) as database:

@@ -265,7 +265,7 @@ async def test_a_verdict_a_private_session_and_an_action_run_directly_are_taken_
         accepted = [event.turn_accepted for event in listed.events if event.HasField("turn_accepted")]
         repeated = next(each for each in accepted if each.regenerated_turn_id)
         assert (repeated.action.action, repeated.regenerated_turn_id) == ("current_time", acted[0])
-    assert await far.column("SELECT private FROM session") == [1]
+    assert await far.column("session", "private") == [1]
 
 
 @pytest.mark.requirement("ID-7")
