@@ -318,6 +318,7 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
                 ),
                 obey=dossier.items.obey,
                 settle=dossier.preferences.settle,
+                offers=dossier.preferences.offers,
                 drain=drain,
                 in_band=frozenset(
                     f"/assistant.chat.v1.ChatService/{name}" for name in ("Chat", "SendMessageBatch")
@@ -439,7 +440,9 @@ async def _identity(
         clock=clock,
         purses=Purses(database, clock, _ledger(settings)),
     )
-    listing = Sessions(database, clock, foundation.pages, talk.journal, talk.turns, talk.settle, is_private)
+    listing = Sessions(
+        database, clock, foundation.pages, talk.journal, talk.turns, talk.settle, is_private, talk.offers
+    )
     board = StatusBoard(
         database=database,
         clock=clock,

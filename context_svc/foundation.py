@@ -60,6 +60,7 @@ class Conversation:
     leaving: Leaving
     obey: Obey
     settle: sessions.Settle
+    offers: sessions.Offers
     services: Sequence[Register] = ()
     drain: Drain | None = None
     in_band: frozenset[str] = field(default_factory=frozenset)

@@ -92,7 +92,7 @@ class Preferences:
 
         Raises VersionMismatch, UnknownModel and IdempotencyKeyReused.
         """
-        if change.model and not await self._knows(change.model):
+        if change.model and not await self.offers(change.model):
             raise UnknownModel(change.model)
         now_us = self._clock.now_us()
         answer, _ = await self._database.write(
@@ -108,16 +108,16 @@ class Preferences:
             account_id, new, location_keep_us=self._codec.location_keep_us(new), now_us=now_us
         )
 
-    def settle(self, account_id: str, settings: bytes) -> Unit[bytes]:
-        """Part of a unit: the settings of a session that begins now."""
-        return self._codec.settled(settings, (yield from rows.find(account_id)))
-
-    async def _knows(self, model: str) -> bool:
+    async def offers(self, model: str) -> bool:
         """Whether the model can answer; while nobody can tell, it may: turns pass over what is not there."""
         try:
             return await self._catalogue.knows(model)
         except PeerUnavailable:
             return True
+
+    def settle(self, account_id: str, settings: bytes) -> Unit[bytes]:
+        """Part of a unit: the settings of a session that begins now."""
+        return self._codec.settled(settings, (yield from rows.find(account_id)))
 
     def _update(self, user: User, change: PreferenceChange, now_us: int) -> Unit[tuple[bytes, Then]]:
         stored = yield from rows.lock(user.account, now_us)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from context_svc.errors import (
     QuotaExceeded,
     SessionEnded,
     SessionNotFound,
+    UnknownModel,
     VersionMismatch,
 )
 from context_svc.paging import PageTokens, Query, page_size
@@ -28,6 +29,7 @@ from context_svc.turn_rows import OpenTurn
 QUOTA = 10_000
 Then: TypeAlias = Callable[[], None]
 Settle: TypeAlias = Callable[[str, bytes], Unit[bytes]]
+Offers: TypeAlias = Callable[[str], Awaitable[bool]]
 """Part of a unit: the settings of a new session of an account, with what the person prefers in it."""
 """What to do on the event loop once the unit that answered it is durable; must not raise."""
 
@@ -56,13 +58,17 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewSession:
-    """What a client wants. `settings` is the serialised SessionSettings; with no id the server makes one."""
+    """What a client wants. `settings` is the serialised SessionSettings, `model` the one that they name, if any.
+
+    With no id the server makes one.
+    """
 
     id: str
     title: str
     settings: bytes
     sealed: bool
     private: bool = False
+    model: str = ""
 
     def shape(self) -> str:
         """A digest of all that a repetition must have in common with the first request."""
@@ -119,6 +125,7 @@ class Sessions:
         turns: Turns,
         settle: Settle | None = None,
         is_private: Callable[[bytes], bool] = lambda _settings: False,
+        offers: Offers | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -127,17 +134,21 @@ class Sessions:
         self._turns = turns
         self._settle = settle
         self._is_private = is_private
+        self._offers = offers
 
     async def create(self, user: User, new: NewSession) -> Listed:
         """A session, or the one that the same request made before.
 
         Raises IdempotencyKeyReused when the id names a session of another shape or person, QuotaExceeded,
-        and NotServed for a sealed one.
+        UnknownModel, and NotServed for a sealed one.
         """
         if new.sealed:
             raise NotServed("sealed sessions")
+        unknown = await self._unknown(new.model)
         session_id, now_us = new.id or ids.uuid(), self._clock.now_us()
-        return await self._database.write(session_id, lambda: self._create(user, session_id, new, now_us))
+        return await self._database.write(
+            session_id, lambda: self._create(user, session_id, new, unknown, now_us)
+        )
 
     async def get(self, user: User, session_id: str) -> Listed:
         """One session. Raises SessionNotFound."""
@@ -164,13 +175,16 @@ class Sessions:
         change: Callable[[Session], SessionChange],
         *,
         expected_version: int,
+        model: str = "",
     ) -> Listed:
-        """Change title or settings; `change` sees the stored session and must be pure.
+        """Change title or settings; `change` sees the stored session and must be pure. `model` is the one it names.
 
-        Raises SessionNotFound, and VersionMismatch unless `expected_version` is 0 or the stored one.
+        Raises SessionNotFound, UnknownModel, and VersionMismatch unless `expected_version` is 0 or the stored one.
         """
+        unknown = await self._unknown(model)
         return await self._changing(
-            session_id, lambda now_us: self._update(user, session_id, change, expected_version, now_us)
+            session_id,
+            lambda now_us: self._update(user, session_id, change, expected_version, unknown, now_us),
         )
 
     async def resume(self, user: User, session_id: str) -> Resumed:
@@ -202,12 +216,21 @@ class Sessions:
         listed, _ = await self._database.write(session_id, lambda: unit(now_us), committed=_perform)
         return listed
 
-    def _create(self, user: User, session_id: str, new: NewSession, now_us: int) -> Unit[Listed]:
+    async def _unknown(self, model: str) -> UnknownModel | None:
+        """What is wrong with a model that is named, if anything. A repeated request is answered all the same."""
+        offered = not model or self._offers is None or await self._offers(model)
+        return None if offered else UnknownModel(model)
+
+    def _create(
+        self, user: User, session_id: str, new: NewSession, unknown: UnknownModel | None, now_us: int
+    ) -> Unit[Listed]:
         existing = yield from rows.find_shape(session_id)
         if existing is not None:
             if existing != (user.account, new.shape()):
                 raise IdempotencyKeyReused
             return (yield from self._get(user, session_id))
+        if unknown is not None:
+            raise unknown
         if not (yield from rows.count_one_more(user.account, QUOTA)):
             raise QuotaExceeded(quota="sessions")
         settings = new.settings
@@ -243,6 +266,7 @@ class Sessions:
         session_id: str,
         change: Callable[[Session], SessionChange],
         expected_version: int,
+        unknown: UnknownModel | None,
         now_us: int,
     ) -> Unit[tuple[Listed, Sequence[Then]]]:
         session = yield from self._locked(user, session_id)
@@ -253,6 +277,8 @@ class Sessions:
         settings = session.settings if wanted.settings is None else wanted.settings
         if (title, settings) == (session.title, session.settings):
             return (yield from self._get(user, session_id)), ()
+        if unknown is not None:
+            raise unknown
         source = session.title_source if wanted.title is None else _source(title)
         changed = yield from rows.update(
             session_id,

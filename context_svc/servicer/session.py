@@ -60,6 +60,7 @@ class SessionServicer(SessionServiceServicer):
             request.session_id,
             wire.change(request),
             expected_version=request.expected_version,
+            model=wire.model_set(request),
         )
         return pb.UpdateSessionResponse(session=wire.session(changed, self._epoch))
 

@@ -28,6 +28,7 @@ def new_session(request: pb.CreateSessionRequest) -> NewSession:
         settings=settings_bytes(request.settings),
         sealed=request.sealed,
         private=request.settings.private,
+        model=request.settings.model,
     )
 
 
@@ -114,6 +115,12 @@ def change(request: pb.UpdateSessionRequest) -> Callable[[Session], SessionChang
         )
 
     return apply
+
+
+def model_set(request: pb.UpdateSessionRequest) -> str:
+    """The model that an update names; empty when it names none."""
+    paths = request.update_mask.paths
+    return request.patch.settings.model if _SETTINGS in paths or f"{_SETTINGS}.model" in paths else ""
 
 
 def _merged(stored: bytes, patch: pb.SessionSettings, paths: Sequence[str]) -> bytes | None:

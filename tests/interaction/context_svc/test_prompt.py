@@ -9,12 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from assistant.chat.v1 import chat_pb2
 from assistant.chat.v1.chat_pb2_grpc import ChatServiceStub
 from assistant.context.v1 import context_pb2 as pb
 from assistant.generation.v1 import generation_pb2
 from assistant.message.v1 import message_pb2
+from assistant.session.v1 import session_pb2
 from chassis import ids
 from context_svc import schedule
 from tests.conftest import Place
@@ -156,6 +158,28 @@ async def test_a_model_that_nobody_offers_cannot_be_preferred(chain: Opens) -> N
         assert await refused(prefer(here.room, here.person, model="typo")) == "UNKNOWN_MODEL"
         await prefer(here.room, here.person, model="cloud")
         await prefer(here.room, here.person, "model")  # taken back
+
+
+@pytest.mark.requirement("CTX-5", "SES-1")
+async def test_a_model_that_nobody_offers_cannot_be_set_for_a_session(chain: Opens) -> None:
+    async with chain(HERE, AWAY) as here:
+        sessions, metadata = here.room.sessions, here.person.metadata
+        typo, cloud = (session_pb2.SessionSettings(model=name) for name in ("typo", "cloud"))
+        new = session_pb2.CreateSessionRequest(session_id=ids.uuid(), settings=typo)
+        assert await refused(sessions.CreateSession(new, metadata=metadata)) == "UNKNOWN_MODEL"
+        new.settings.CopyFrom(cloud)
+        await sessions.CreateSession(new, metadata=metadata)
+        change = session_pb2.UpdateSessionRequest(
+            session_id=new.session_id,
+            patch=session_pb2.SessionPatch(settings=typo),
+            update_mask=FieldMask(paths=["settings.model"]),
+        )
+        assert await refused(sessions.UpdateSession(change, metadata=metadata)) == "UNKNOWN_MODEL"
+        here.llm.models = (HERE,)
+        change.patch.settings.CopyFrom(cloud)
+        answer = await sessions.UpdateSession(change, metadata=metadata)  # as it is: the model may be gone
+        assert answer.session.settings.model == "cloud"
+        assert (await sessions.CreateSession(new, metadata=metadata)).session.id == new.session_id
 
 
 @pytest.mark.requirement("CTX-5")
