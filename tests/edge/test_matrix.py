@@ -107,14 +107,15 @@ async def test_each_rpc_tells_each_kind_of_caller_what_its_row_says_on_each_door
                 if not has(door_name, rpc):
                     continue
                 asked += 1
-                outcome = await door.ask(rpc, None, kind.headers)
+                refusal = expected(rpc, name, kind)
+                outcome = await door.ask(rpc, None, kind.headers, refused=bool(refusal))
                 said = outcome.reason if outcome.reason in IDENTITY else ""
-                if said != expected(rpc, name, kind):
+                if said != refusal:
                     wrong[f"{door_name}, {name}: {rpc}"] = (
                         outcome.reason,
                         outcome.code,
                         outcome.message,
-                        expected(rpc, name, kind),
+                        refusal,
                     )
     assert not wrong, wrong
     assert asked > 1_500
@@ -185,7 +186,7 @@ async def test_a_failure_is_the_same_on_every_door(here: House) -> None:
         heard: dict[str, Outcome] = {}
         for name, door in here.doors.items():
             request_id = ids.uuid()
-            outcome = await door.ask(rpc, request, {**headers, "x-request-id": request_id})
+            outcome = await door.ask(rpc, request, {**headers, "x-request-id": request_id}, refused=True)
             assert outcome.request_id, (case, name)
             heard[name] = outcome
         assert {name: each.reason for name, each in heard.items()} == dict.fromkeys(heard, case.reason), case

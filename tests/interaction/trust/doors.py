@@ -20,6 +20,7 @@ from google.rpc.status_pb2 import Status
 from tests.interaction.trust.contract import Rpc
 
 QUIET = 0.4  # seconds: a stream that was let in and says nothing
+PATIENT = 10.0  # seconds for an answer that has to come, however busy the machine is
 _DETAILS = "grpc-status-details-bin"
 Headers = Mapping[str, str]
 
@@ -41,8 +42,13 @@ class Outcome:
 class Door(Protocol):
     """A way in."""
 
-    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
-        """Call a method. None: an empty message."""
+    async def ask(
+        self, rpc: Rpc, request: Message | None, headers: Headers, *, refused: bool = False
+    ) -> Outcome:
+        """Call a method. None: an empty message.
+
+        A stream is heard for a moment, or to its end where it has to be `refused`.
+        """
 
 
 def told(status: Status) -> Outcome:
@@ -78,7 +84,9 @@ class Native:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel: Any = channel  # takes bytes, which its types do not know
 
-    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+    async def ask(
+        self, rpc: Rpc, request: Message | None, headers: Headers, *, refused: bool = False
+    ) -> Outcome:
         """See `Door`."""
         data = b"" if request is None else request.SerializeToString()
         metadata = tuple(headers.items())
@@ -90,7 +98,7 @@ class Native:
             call = self._channel.unary_stream(rpc.name)(data, metadata=metadata)
         found: list[bytes] = []
         try:
-            async with asyncio.timeout(QUIET if rpc.streams else 10):
+            async with asyncio.timeout(QUIET if rpc.streams and not refused else PATIENT):
                 async for each in call:
                     found.append(each)
         except TimeoutError:
@@ -135,13 +143,17 @@ class Web:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+    async def ask(
+        self, rpc: Rpc, request: Message | None, headers: Headers, *, refused: bool = False
+    ) -> Outcome:
         """See `Door`."""
         data = b"" if request is None else request.SerializeToString()
         framed = b"\0" + len(data).to_bytes(4, "big") + data
         kind = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
         sent = {"content": framed, "headers": {**headers, **kind}}
-        answer, body = await _received(self._client, "POST", rpc.name, sent, patient=not rpc.streams)
+        answer, body = await _received(
+            self._client, "POST", rpc.name, sent, patient=refused or not rpc.streams
+        )
         trailers, messages = dict(answer.headers), b""
         while body:
             flag, size = body[0], int.from_bytes(body[1:5], "big")
@@ -174,7 +186,9 @@ class Json:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def ask(self, rpc: Rpc, request: Message | None, headers: Headers) -> Outcome:
+    async def ask(
+        self, rpc: Rpc, request: Message | None, headers: Headers, *, refused: bool = False
+    ) -> Outcome:
         """See `Door`."""
         assert rpc.rule is not None
         verb = str(rpc.rule.WhichOneof("pattern"))
@@ -190,7 +204,9 @@ class Json:
             sent["params"] = {
                 name: value for name, value in rest.items() if isinstance(value, (str, int, bool))
             }
-        answer, body = await _received(self._client, verb.upper(), path, sent, patient=not rpc.streams)
+        answer, body = await _received(
+            self._client, verb.upper(), path, sent, patient=refused or not rpc.streams
+        )
         if answer.status_code < 400:
             return Outcome(body=body)
         return _identified(ParseDict(httpx.Response(200, content=body).json(), Status()), answer.headers)
@@ -215,7 +231,7 @@ async def _received(
     body = bytearray()
     async with client.stream(verb, path, **sent) as answer:
         try:
-            async with asyncio.timeout(10 if patient else QUIET):
+            async with asyncio.timeout(PATIENT if patient else QUIET):
                 async for piece in answer.aiter_bytes():
                     body += piece
         except TimeoutError:
