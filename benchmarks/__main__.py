@@ -53,6 +53,7 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
             LLM_OPENAI_MODELS="bench",
             CONTEXT_RUNNING_TURNS_PER_ACCOUNT=AT_ONCE,
             CONTEXT_STREAMS_PER_ACCOUNT=AT_ONCE,
+            CONTEXT_DAILY_COST_MICRO_USD="0",  # else so many turns at once wait for each other's money
         ) as mesh,
     ):
         async with world.client(mesh) as here:

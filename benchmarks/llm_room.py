@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvloop
 
-from chassis.call import RoomCaller
+from chassis.call import Grant, RoomCaller
 from chassis.testing import Everyone
 from llm_svc.app import app
 from llm_svc.settings import Settings
@@ -23,7 +23,8 @@ async def _main(socket: str, data: Path, port: str) -> None:
         openai_base_url=f"http://127.0.0.1:{port}/v1",
         openai_models="bench",
     )
-    async with app(settings, authenticator=Everyone(RoomCaller(name="orchestrator"))):
+    caller = RoomCaller(name="orchestrator", grant=Grant(account="bench", kind="turn", work=""))
+    async with app(settings, authenticator=Everyone(caller)):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
