@@ -50,6 +50,14 @@ def since(moment_us: int) -> Unit[list[Erasure]]:
     return [Erasure(Erased(row["kind"]), row["id"], row["through"], row["create_us"]) for row in rows]
 
 
+def epoch() -> Unit[int]:
+    """When something was erased last, context items apart: what was kept before may hold what is gone."""
+    rows = yield Statement(
+        "SELECT create_us FROM erasure WHERE kind < 4 ORDER BY create_us DESC LIMIT 1",
+    )
+    return int(rows[0]["create_us"]) if rows else 0
+
+
 def replace_all(erasures: Iterable[Erasure]) -> Unit[None]:
     """Part of a unit: these are the erasures that are remembered."""
     yield Statement("DELETE FROM erasure")

@@ -18,6 +18,7 @@ from chassis.clock import Clock
 from chassis.database import Database, Statement, Unit
 from chassis.errors import ServiceError, StoreUnavailable
 from chassis.tasks import Tasks
+from context_svc import erasures
 from context_svc.claims import Claim, ClaimLost, Claims
 from context_svc.endings import Over, ending
 from context_svc.errors import PeerUnavailable, SessionNotFound
@@ -76,6 +77,7 @@ class Material:
     summary: Summary | None = None
     answers: tuple[bytes, ...] = ()
     known: Known = field(default_factory=Known)
+    cache_epoch: int = 0
 
 
 class TurnStream(Protocol):
@@ -440,6 +442,7 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
         answers=(yield from answers(claim)) if claim.resumption else (),
         known=(yield from known(claim.account_id, claim.session_id, now_us)),
         summary=summary,
+        cache_epoch=(yield from erasures.epoch()),
     )
 
 

@@ -221,6 +221,7 @@ class Order:
     only_actions: tuple[str, ...] = ()
     without_actions: bool = False
     use_response_cache: bool = False
+    cache_epoch: int = 0
     resumption: Resumption | None = None
     grant: str = ""  # leave to act for the person in llm_svc
     media_grant: str = ""  # and in media_svc

@@ -63,6 +63,7 @@ def start(material: Material, budget: Budget, grants: turn_pb2.Grants) -> turn_p
             action_approved=claim.action_approved,
             action_left_behind=bool(claim.job_id),
             resumption=_resumption(material),
+            cache_epoch=material.cache_epoch,
         )
     )
 

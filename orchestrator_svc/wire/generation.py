@@ -28,6 +28,7 @@ def opening(step: Generate, order: Order) -> pb.GenerateRequest:
             explicit_model=step.choice.explicit,
             turn_id=order.turn_id,
             cache_account_id=order.account_id if order.use_response_cache else "",
+            cache_epoch=order.cache_epoch,
         )
     )
 

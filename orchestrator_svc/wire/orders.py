@@ -103,6 +103,7 @@ def order(start: pb.StartTurn) -> Order:
         only_actions=tuple(options.actions),
         without_actions=options.without_actions,
         use_response_cache=options.use_response_cache,
+        cache_epoch=start.cache_epoch,
         resumption=resumption(start.resumption) if start.HasField("resumption") else None,
         grant=start.grants.llm,
         media_grant=start.grants.media,

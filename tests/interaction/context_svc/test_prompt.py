@@ -182,6 +182,26 @@ async def test_a_model_that_nobody_offers_cannot_be_set_for_a_session(chain: Ope
         assert (await sessions.CreateSession(new, metadata=metadata)).session.id == new.session_id
 
 
+@pytest.mark.requirement("LLM-8")
+async def test_what_was_deleted_or_cleared_answers_nobody_from_the_response_cache(chain: Opens) -> None:
+    async with chain() as here:
+        ours, other = [(await session(here.room, here.person)).id for _ in range(2)]
+
+        async def epoch() -> int:
+            asked = await here.ask(ours, use_response_cache=True)
+            assert asked.start.cache_account_id == here.person.answer.account.id
+            return asked.start.cache_epoch
+
+        first = await epoch()
+        assert await epoch() == first
+        deleting = session_pb2.DeleteSessionRequest(session_id=other)
+        await here.room.sessions.DeleteSession(deleting, metadata=here.person.metadata)
+        second = await epoch()
+        clearing = chat_pb2.ClearMessagesRequest(session_id=ours, request_id=ids.uuid())
+        await ChatServiceStub(here.room.channel).ClearMessages(clearing, metadata=here.person.metadata)
+        assert first < second < await epoch()
+
+
 @pytest.mark.requirement("CTX-5")
 async def test_a_model_that_left_the_catalogue_is_skipped_and_the_person_told(chain: Opens) -> None:
     async with chain() as here:

@@ -85,6 +85,7 @@ async def test_a_turn_that_broke_is_charged_for_the_steps_it_told_of(database: D
     assert not told.latencies.HasField("first_token")
 
 
+@pytest.mark.requirement("LLM-8")
 async def test_the_receipt_of_a_running_turn_names_its_model_and_that_of_a_stranger_is_not_found(
     database: Database,
 ) -> None:
@@ -93,14 +94,16 @@ async def test_the_receipt_of_a_running_turn_names_its_model_and_that_of_a_stran
         seen: list[chat_pb2.TurnReceipt] = []
 
         async def asks(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
-            yield stage.started()
+            started = stage.started()
+            started.event.turn_started.model.from_cache = True
+            yield started
             await here.until(session, lambda events: events[-1].HasField("turn_started"))
             seen.append(await receipt(here, session, stage.start.turn_id))
             yield stage.finished("so")
 
         here.orchestrator.play = asks
         events = await here.say(session, "hi")
-        assert seen[0].model.model == "played"
+        assert (seen[0].model.model, seen[0].model.from_cache) == ("played", True)
         assert seen[0].state == session_pb2.TURN_STATE_RUNNING
         other = await here.session("account-2")
         assert await refused(receipt(here, other, events[0].turn_id)) == "TURN_NOT_FOUND"

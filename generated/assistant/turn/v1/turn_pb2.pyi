@@ -134,6 +134,7 @@ class StartTurn(message.Message):
     ACTION_APPROVED_FIELD_NUMBER: builtins.int
     RESUMPTION_FIELD_NUMBER: builtins.int
     ACTION_LEFT_BEHIND_FIELD_NUMBER: builtins.int
+    CACHE_EPOCH_FIELD_NUMBER: builtins.int
     turn_id: builtins.str
     """The turn."""
     session_id: builtins.str
@@ -152,6 +153,8 @@ class StartTurn(message.Message):
     """True when another action left `action` behind as work for later, so that the person did not ask for it:
     its arguments are untrusted.
     """
+    cache_epoch: builtins.int
+    """Grows with each erasure (a session, a log): answers that the response cache kept before are not used."""
     @builtins.property
     def material(self) -> Material:
         """What the agent may know."""
@@ -200,10 +203,11 @@ class StartTurn(message.Message):
         action_approved: builtins.bool = ...,
         resumption: Resumption | None = ...,
         action_left_behind: builtins.bool = ...,
+        cache_epoch: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["action", b"action", "budget", b"budget", "grants", b"grants", "material", b"material", "options", b"options", "resumption", b"resumption"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "action", b"action", "action_approved", b"action_approved", "action_left_behind", b"action_left_behind", "answer_id", b"answer_id", "attempt", b"attempt", "budget", b"budget", "grants", b"grants", "material", b"material", "models", b"models", "options", b"options", "purpose", b"purpose", "resumption", b"resumption", "session_id", b"session_id", "turn_id", b"turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "action", b"action", "action_approved", b"action_approved", "action_left_behind", b"action_left_behind", "answer_id", b"answer_id", "attempt", b"attempt", "budget", b"budget", "cache_epoch", b"cache_epoch", "grants", b"grants", "material", b"material", "models", b"models", "options", b"options", "purpose", b"purpose", "resumption", b"resumption", "session_id", b"session_id", "turn_id", b"turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
