@@ -20,7 +20,7 @@ from chassis.crossing import Authenticates, Metadata
 from chassis.health import Health
 from chassis.serve import Register, serving
 
-SOON = timedelta(seconds=5)
+SOON = timedelta(seconds=20)
 
 
 class FakeClock:

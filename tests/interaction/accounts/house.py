@@ -244,7 +244,7 @@ class Person:
             parts=[message_pb2.Part(text=text), *parts],
         )
         request = chat_pb2.SendMessageRequest(message=message, follow=True)
-        call = self.chat.SendMessage(request, timeout=10)
+        call = self.chat.SendMessage(request, timeout=30)
         return [frame.event async for frame in call if frame.WhichOneof("frame") == "event"]
 
     async def upload(self, data: bytes, file_name: str) -> media_pb2.Media:

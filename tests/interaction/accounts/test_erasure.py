@@ -147,7 +147,7 @@ async def test_nothing_of_a_deleted_account_signs_in_or_stays_open(house: House,
         await person.delete()
         last = [frame async for frame in frames][-1]
     assert last.closed.reason in (chat_pb2.CLOSE_REASON_REVOKED, chat_pb2.CLOSE_REASON_DELETED)
-    await asyncio.wait_for(stopped.wait(), 5)
+    await asyncio.wait_for(stopped.wait(), 30)
     await asyncio.gather(saying, return_exceptions=True)
     assert await reason(person.sessions.ListSessions(session_pb2.ListSessionsRequest())) == "TOKEN_REVOKED"
     assert await reason(person.delete()) == "TOKEN_REVOKED"

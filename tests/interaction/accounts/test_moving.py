@@ -450,7 +450,7 @@ async def test_a_turn_that_was_open_has_failed_after_the_move(
     message = chat_pb2.NewMessage(
         session_id=session, client_message_id=ids.uuid(), parts=[message_pb2.Part(text="hello")]
     )
-    call = person.chat.SendMessage(chat_pb2.SendMessageRequest(message=message, follow=True), timeout=10)
+    call = person.chat.SendMessage(chat_pb2.SendMessageRequest(message=message, follow=True), timeout=30)
     async for frame in call:
         if frame.event.HasField("turn_started"):
             break

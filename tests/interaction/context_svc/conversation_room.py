@@ -228,15 +228,15 @@ class Room:
     async def say(self, session_id: str, text: str, **fields: object) -> list[chat_pb2.ChatEvent]:
         """Send a message and follow its turn to the end."""
         request = chat_pb2.SendMessageRequest(message=self.message(session_id, text, **fields), follow=True)
-        return [frame.event async for frame in self.stub.SendMessage(request, timeout=10)]
+        return [frame.event async for frame in self.stub.SendMessage(request, timeout=30)]
 
     async def until(
         self, session_id: str, done: Callable[[list[chat_pb2.ChatEvent]], bool]
     ) -> list[chat_pb2.ChatEvent]:
-        """Follow a session's log from its beginning until `done` holds; at most ten seconds."""
+        """Follow a session's log from its beginning until `done` holds; at most 30 seconds."""
         request = chat_pb2.SubscribeEventsRequest(cursors=[session_pb2.SessionCursor(session_id=session_id)])
         events: list[chat_pb2.ChatEvent] = []
-        async with streaming(self.stub.SubscribeEvents(request, timeout=10)) as call:
+        async with streaming(self.stub.SubscribeEvents(request, timeout=30)) as call:
             async for frame in call:
                 if frame.WhichOneof("frame") == "event":
                     events.append(frame.event)
@@ -246,7 +246,7 @@ class Room:
 
     async def log(self, session_id: str) -> list[chat_pb2.ChatEvent]:
         request = chat_pb2.ListEventsRequest(session_id=session_id, page_size=1000)
-        return list((await self.stub.ListEvents(request, timeout=5)).events)
+        return list((await self.stub.ListEvents(request, timeout=30)).events)
 
 
 def kinds(events: list[chat_pb2.ChatEvent]) -> list[str]:

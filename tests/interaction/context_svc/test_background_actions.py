@@ -110,7 +110,7 @@ def over(log: list[chat_pb2.ChatEvent]) -> bool:
 
 
 async def job(here: Room, job_id: str) -> agent_pb2.Job:
-    jobs = (await here.agent.ListJobs(agent_pb2.ListJobsRequest(), timeout=5)).jobs
+    jobs = (await here.agent.ListJobs(agent_pb2.ListJobsRequest(), timeout=30)).jobs
     (found,) = [each for each in jobs if each.id == job_id]
     return found
 
@@ -144,7 +144,7 @@ async def test_an_effect_that_was_left_behind_asks_first(database: Database, wor
         session, _ = await leave(here)
         log = await until(here, clock, session, lambda log: kinds(log)[-1] == "turn_suspended")
         assert world.effects == []
-        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
+        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=30)
         log = await until(here, clock, session, over)
         assert world.effects == ["later"]
         assert one(log, "job_finished").job_finished.outcome == chat_pb2.JOB_OUTCOME_DONE
@@ -175,7 +175,7 @@ async def test_cancelling_the_job_stops_the_action_that_runs(database: Database,
     async with at_work(database, world, clock) as here:
         session, finished = await leave(here)
         await until(here, clock, session, lambda _log: world.entered.is_set())
-        await here.agent.CancelJob(agent_pb2.CancelJobRequest(job_id=finished.job_ids[0]), timeout=5)
+        await here.agent.CancelJob(agent_pb2.CancelJobRequest(job_id=finished.job_ids[0]), timeout=30)
         log = await until(here, clock, session, lambda log: kinds(log)[-1] == "turn_cancelled")
         assert one(log, "job_finished").job_finished.outcome == chat_pb2.JOB_OUTCOME_CANCELLED
         assert (await job(here, finished.job_ids[0])).state == agent_pb2.JOB_STATE_CANCELLED
@@ -202,7 +202,7 @@ async def test_work_that_leaves_work_behind_comes_to_an_end(database: Database, 
         session, _ = await leave(here)
         await until(here, clock, session, lambda log: kinds(log).count("job_finished") == 3)
         assert world.tried == 3
-        jobs = (await here.agent.ListJobs(agent_pb2.ListJobsRequest(open_only=True), timeout=5)).jobs
+        jobs = (await here.agent.ListJobs(agent_pb2.ListJobsRequest(open_only=True), timeout=30)).jobs
         assert [each.kind for each in jobs if each.kind == "action"] == []
 
 

@@ -32,7 +32,7 @@ async def texts(here: Room, session: str, **fields: object) -> list[str]:
     )
     found = []
     while True:
-        page = await here.stub.ListMessages(request, timeout=5)
+        page = await here.stub.ListMessages(request, timeout=30)
         found += [message.parts[0].text for message in page.messages]
         if not page.next_page_token:
             return found
@@ -61,7 +61,7 @@ async def test_an_edit_is_a_branch_and_the_old_one_stays(here: Room) -> None:
     two = await here.say(session, "two")
     before = await here.log(session)
     request = edit(here, session, two[0].turn_accepted.message.id, "2")
-    results = await asyncio.gather(*(here.stub.EditMessage(request, timeout=5) for _ in range(5)))
+    results = await asyncio.gather(*(here.stub.EditMessage(request, timeout=30) for _ in range(5)))
     accepted = results[0].accepted
     assert all(each == results[0] for each in results)
     assert accepted.turn_accepted.message.parent_id == one[-1].turn_finished.message.id
@@ -90,10 +90,10 @@ async def test_a_branch_pages_from_its_newest_message(here: Room) -> None:
     request = chat_pb2.ListMessagesRequest(
         session_id=session, leaf_id=events[-1].turn_finished.message.id, page_size=4
     )
-    first = await here.stub.ListMessages(request, timeout=5)
+    first = await here.stub.ListMessages(request, timeout=30)
     await here.say(session, "written meanwhile")
     request.page_token = first.next_page_token
-    second = await here.stub.ListMessages(request, timeout=5)
+    second = await here.stub.ListMessages(request, timeout=30)
     found = [message.parts[0].text for message in (*first.messages, *second.messages)]
     assert found == ["you said: c", "c", "you said: b", "b", "you said: a", "a"]
     assert not second.next_page_token
@@ -106,7 +106,7 @@ async def test_another_answer_stands_beside_the_first(here: Room) -> None:
     request = chat_pb2.RegenerateTurnRequest(
         session_id=session, turn_id=first[0].turn_id, request_id=ids.uuid()
     )
-    results = await asyncio.gather(*(here.stub.RegenerateTurn(request, timeout=5) for _ in range(5)))
+    results = await asyncio.gather(*(here.stub.RegenerateTurn(request, timeout=30) for _ in range(5)))
     accepted = results[0].accepted
     assert all(each == results[0] for each in results)
     assert accepted.turn_accepted.regenerated_turn_id == first[0].turn_id
@@ -130,7 +130,7 @@ async def test_a_failed_try_again_leaves_the_first_answer_in_the_branch(here: Ro
     request = chat_pb2.RegenerateTurnRequest(
         session_id=session, turn_id=first[0].turn_id, request_id=ids.uuid()
     )
-    await here.stub.RegenerateTurn(request, timeout=5)
+    await here.stub.RegenerateTurn(request, timeout=30)
     await here.until(session, lambda events: kinds(events)[-1] == "turn_failed")
     here.orchestrator.play = played
     events = await here.say(session, "two")
@@ -147,7 +147,7 @@ async def test_what_cannot_be_branched_is_refused(here: Room) -> None:
 
     async def refused(request: chat_pb2.EditMessageRequest) -> str | None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await here.stub.EditMessage(request, timeout=5)
+            await here.stub.EditMessage(request, timeout=30)
         return from_rpc_error(caught.value).reason
 
     assert await refused(edit(here, session, answer, "2")) == "INVALID_FIELD"
@@ -157,7 +157,7 @@ async def test_what_cannot_be_branched_is_refused(here: Room) -> None:
     assert await refused(edit(here, session, used, "one", client_message_id=used)) == "IDEMPOTENCY_KEY_REUSED"
     again = chat_pb2.RegenerateTurnRequest(session_id=session, turn_id="none", request_id=ids.uuid())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await here.stub.RegenerateTurn(again, timeout=5)
+        await here.stub.RegenerateTurn(again, timeout=30)
     assert from_rpc_error(caught.value).reason == "TURN_NOT_FOUND"
 
 
@@ -174,7 +174,7 @@ def offline(here: Room, session: str, mode: chat_pb2.ImportMode.ValueType) -> ch
 async def test_an_answer_made_offline_is_kept_with_its_model_named(here: Room) -> None:
     session = await here.session()
     request = offline(here, session, chat_pb2.IMPORT_MODE_KEEP)
-    results = await asyncio.gather(*(here.stub.ImportAnswer(request, timeout=5) for _ in range(5)))
+    results = await asyncio.gather(*(here.stub.ImportAnswer(request, timeout=30) for _ in range(5)))
     assert all(each == results[0] for each in results)
     imported = results[0].imported.answer_imported
     assert not results[0].HasField("accepted")
@@ -192,7 +192,7 @@ async def test_an_answer_made_offline_is_kept_with_its_model_named(here: Room) -
 async def test_an_answer_made_offline_can_be_replaced_and_stays_as_a_branch(here: Room) -> None:
     session = await here.session()
     request = offline(here, session, chat_pb2.IMPORT_MODE_REPLACE)
-    result = await here.stub.ImportAnswer(request, timeout=5)
+    result = await here.stub.ImportAnswer(request, timeout=30)
     assert result.imported.answer_imported.replaced
     assert result.accepted.sequence == result.imported.sequence + 1
     last = await finished(here, session, result.accepted.turn_id)
@@ -200,7 +200,7 @@ async def test_an_answer_made_offline_can_be_replaced_and_stays_as_a_branch(here
     assert [each.parent_id for each in answers] == [request.message.client_message_id] * 2
     log = await here.log(session)
     assert [event.sequence for event in log] == list(range(1, len(log) + 1))
-    assert await here.stub.ImportAnswer(request, timeout=5) == result
+    assert await here.stub.ImportAnswer(request, timeout=30) == result
 
 
 @pytest.mark.requirement("CHAT-17")
@@ -208,6 +208,6 @@ async def test_only_words_can_be_imported(here: Room) -> None:
     request = offline(here, await here.session(), chat_pb2.IMPORT_MODE_KEEP)
     request.answer.append(message_pb2.Part(location=message_pb2.LocationPart(latitude=1, longitude=2)))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await here.stub.ImportAnswer(request, timeout=5)
+        await here.stub.ImportAnswer(request, timeout=30)
     failure = from_rpc_error(caught.value)
     assert (failure.reason, failure.violations[0].field) == ("INVALID_FIELD", "answer[1]")

@@ -20,7 +20,7 @@ INTERRUPT = chat_pb2.BUSY_POLICY_INTERRUPT
 
 async def send(here: Room, session: str, text: str, **fields: object) -> chat_pb2.ChatEvent:
     request = chat_pb2.SendMessageRequest(message=here.message(session, text, **fields))
-    (frame,) = [frame async for frame in here.stub.SendMessage(request, timeout=5)]
+    (frame,) = [frame async for frame in here.stub.SendMessage(request, timeout=30)]
     return frame.event
 
 
@@ -62,7 +62,7 @@ async def test_a_refused_message_leaves_nothing_behind(database: Database) -> No
         session = await speaking(here)
         refused = here.message(session, "second", busy_policy=chat_pb2.BUSY_POLICY_REJECT)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            [_ async for _ in here.stub.SendMessage(chat_pb2.SendMessageRequest(message=refused), timeout=5)]
+            [_ async for _ in here.stub.SendMessage(chat_pb2.SendMessageRequest(message=refused), timeout=30)]
         assert from_rpc_error(caught.value).reason == "TURN_RUNNING"
     await database.write("owner", expire_owners)
     async with room(database, owner="second") as there:
@@ -70,7 +70,7 @@ async def test_a_refused_message_leaves_nothing_behind(database: Database) -> No
         assert kinds(await there.log(session)).count("turn_accepted") == 1
         again = [
             f.event
-            async for f in there.stub.SendMessage(chat_pb2.SendMessageRequest(message=refused), timeout=5)
+            async for f in there.stub.SendMessage(chat_pb2.SendMessageRequest(message=refused), timeout=30)
         ]
         assert again[0].turn_accepted.message.id == refused.client_message_id
 

@@ -26,7 +26,7 @@ async def here(database: Database) -> AsyncIterator[Room]:
 
 async def clear(here: Room, session: str, request_id: str = "") -> int:
     request = chat_pb2.ClearMessagesRequest(session_id=session, request_id=request_id or ids.uuid())
-    return (await here.stub.ClearMessages(request, timeout=5)).through_sequence
+    return (await here.stub.ClearMessages(request, timeout=30)).through_sequence
 
 
 def leftovers(session: str) -> Unit[list[bytes]]:
@@ -65,7 +65,7 @@ async def test_a_cleared_session_is_empty_for_every_reader_and_the_next_prompt(h
     assert page.HasField("snapshot")
     assert list(page.snapshot.messages) == []
     assert page.next.sequence == live.sequence
-    listed = await here.stub.ListMessages(chat_pb2.ListMessagesRequest(session_id=session), timeout=5)
+    listed = await here.stub.ListMessages(chat_pb2.ListMessagesRequest(session_id=session), timeout=30)
     assert list(listed.messages) == []
     assert not any(b"a secret" in data for data in await here.database.read(lambda: leftovers(session)))
 
@@ -80,7 +80,7 @@ async def test_clearing_cuts_off_running_and_queued_turns_and_they_leave_nothing
     here.orchestrator.play = hangs
     session = await here.session()
     first = chat_pb2.SendMessageRequest(message=here.message(session, "first"), follow=True)
-    following = here.stub.SendMessage(first, timeout=10)
+    following = here.stub.SendMessage(first, timeout=30)
     seen = []
     async for frame in following:
         seen.append(frame.event)
@@ -90,7 +90,7 @@ async def test_clearing_cuts_off_running_and_queued_turns_and_they_leave_nothing
     assert kinds(seen)[-1] == "turn_cancelled"
     assert not seen[-1].turn_cancelled.HasField("partial")
     await eventually(lambda: len(here.runs) == 0)
-    log = await here.stub.ListEvents(chat_pb2.ListEventsRequest(session_id=session), timeout=5)
+    log = await here.stub.ListEvents(chat_pb2.ListEventsRequest(session_id=session), timeout=30)
     assert log.HasField("snapshot")
     assert (list(log.snapshot.open_turns), list(log.snapshot.messages)) == ([], [])
     assert len(await here.database.read(lambda: leftovers(session))) == 1  # MessagesCleared
@@ -105,7 +105,7 @@ async def test_clearing_again_under_the_same_id_clears_once(here: Room) -> None:
     assert len(set(results)) == 1
     kept = await here.say(session, "new")
     assert await clear(here, session, request_id) == results[0]
-    listed = await here.stub.ListMessages(chat_pb2.ListMessagesRequest(session_id=session), timeout=5)
+    listed = await here.stub.ListMessages(chat_pb2.ListMessagesRequest(session_id=session), timeout=30)
     assert [message.parts[0].text for message in listed.messages] == ["you said: new", "new"]
     assert kept[-1].sequence > results[0]
 
@@ -117,7 +117,7 @@ async def test_an_id_that_was_used_before_the_clearing_runs_nothing_again(here: 
     await clear(here, session)
     request = chat_pb2.SendMessageRequest(message=here.message(session, "once", client_message_id=message_id))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        [_ async for _ in here.stub.SendMessage(request, timeout=5)]
+        [_ async for _ in here.stub.SendMessage(request, timeout=30)]
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert len(here.orchestrator.starts) == 1
 

@@ -85,9 +85,9 @@ async def test_the_history_holds_what_was_said(here: Room) -> None:
     request = chat_pb2.ListMessagesRequest(
         session_id=session, page_size=4, order=chat_pb2.LIST_ORDER_OLDEST_FIRST
     )
-    first = await here.stub.ListMessages(request, timeout=5)
+    first = await here.stub.ListMessages(request, timeout=30)
     request.page_token = first.next_page_token
-    second = await here.stub.ListMessages(request, timeout=5)
+    second = await here.stub.ListMessages(request, timeout=30)
     texts = [message.parts[0].text for message in (*first.messages, *second.messages)]
     assert texts == ["one", "you said: one", "two", "you said: two", "three", "you said: three"]
     assert not second.next_page_token
@@ -107,7 +107,7 @@ async def test_a_message_sent_while_another_is_answered_follows_that_answer(here
     requests += [
         chat_pb2.ChatRequest(message=here.message(session, text)) for text in ("one", "two", "three")
     ]
-    [frame async for frame in here.stub.Chat(iter(requests), timeout=10)]
+    [frame async for frame in here.stub.Chat(iter(requests), timeout=30)]
     given = [message.parts[0].text for message in here.orchestrator.starts[-1].material.messages]
     assert given == ["one", "you said: one", "two", "you said: two", "three"]
 
@@ -120,7 +120,7 @@ async def test_a_message_that_got_no_answer_stays_in_the_branch(here: Room) -> N
     session = await here.session()
     requests = [chat_pb2.ChatRequest(open=chat_pb2.OpenChat())]
     requests += [chat_pb2.ChatRequest(message=here.message(session, text)) for text in ("one", "two")]
-    [frame async for frame in here.stub.Chat(iter(requests), timeout=10)]
+    [frame async for frame in here.stub.Chat(iter(requests), timeout=30)]
     await here.say(session, "three")
     starts = [[m.parts[0].text for m in start.material.messages] for start in here.orchestrator.starts]
     assert starts == [["one"], ["one", "two"], ["one", "two", "three"]]
@@ -142,20 +142,20 @@ async def test_an_id_used_again_for_other_words_is_refused(here: Room) -> None:
     request = chat_pb2.SendMessageRequest(
         message=here.message(session, "other", client_message_id=message_id), follow=True
     )
-    assert await refusal(here.stub.SendMessage(request, timeout=5)) == "IDEMPOTENCY_KEY_REUSED"
+    assert await refusal(here.stub.SendMessage(request, timeout=30)) == "IDEMPOTENCY_KEY_REUSED"
 
 
 async def test_without_follow_the_stream_ends_with_the_acceptance(here: Room) -> None:
     session = await here.session()
     request = chat_pb2.SendMessageRequest(message=here.message(session, "hello"))
-    frames = [frame async for frame in here.stub.SendMessage(request, timeout=5)]
+    frames = [frame async for frame in here.stub.SendMessage(request, timeout=30)]
     assert [frame.event.WhichOneof("event") for frame in frames] == ["turn_accepted"]
 
 
 async def test_a_session_of_somebody_else_is_not_found(here: Room) -> None:
     foreign = await here.session(account="account-2")
     request = chat_pb2.SendMessageRequest(message=here.message(foreign, "hello"))
-    assert await refusal(here.stub.SendMessage(request, timeout=5)) == "SESSION_NOT_FOUND"
+    assert await refusal(here.stub.SendMessage(request, timeout=30)) == "SESSION_NOT_FOUND"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await here.log(foreign)
     assert from_rpc_error(caught.value).reason == "SESSION_NOT_FOUND"
@@ -183,18 +183,18 @@ async def test_cancelling_keeps_what_was_said(here: Room) -> None:
     session = await here.session()
     request = chat_pb2.SendMessageRequest(message=here.message(session, "hello"), follow=True)
     events: list[chat_pb2.ChatEvent] = []
-    async for frame in here.stub.SendMessage(request, timeout=10):
+    async for frame in here.stub.SendMessage(request, timeout=30):
         events.append(frame.event)
         if frame.event.WhichOneof("event") == "text_delta":
             cancel = chat_pb2.CancelTurnRequest(
                 session_id=session, turn_id=frame.event.turn_id, request_id=ids.uuid()
             )
-            await here.stub.CancelTurn(cancel, timeout=5)
+            await here.stub.CancelTurn(cancel, timeout=30)
     assert kinds(events)[-1] == "turn_cancelled"
     partial = events[-1].turn_cancelled.partial
     assert (partial.parts[0].text, partial.partial) == ("I was saying", True)
     assert events[-1].turn_cancelled.device_id == "device-1"
-    again = await here.stub.CancelTurn(cancel, timeout=5)
+    again = await here.stub.CancelTurn(cancel, timeout=30)
     assert again.state == session_pb2.TURN_STATE_CANCELLED
 
 
@@ -204,11 +204,11 @@ async def test_a_queued_turn_that_is_cancelled_never_starts(here: Room) -> None:
     accepted = []
     for text in ("first", "second"):
         request = chat_pb2.SendMessageRequest(message=here.message(session, text))
-        accepted += [frame.event async for frame in here.stub.SendMessage(request, timeout=5)]
+        accepted += [frame.event async for frame in here.stub.SendMessage(request, timeout=30)]
     await eventually(lambda: len(here.orchestrator.starts) == 1)
     for event in reversed(accepted):
         cancel = chat_pb2.CancelTurnRequest(session_id=session, turn_id=event.turn_id, request_id=ids.uuid())
-        await here.stub.CancelTurn(cancel, timeout=5)
+        await here.stub.CancelTurn(cancel, timeout=30)
     await eventually(lambda: len(here.runs) == 0)
     assert len(here.orchestrator.starts) == 1
     log = await here.log(session)
@@ -219,9 +219,9 @@ async def test_a_message_that_will_not_wait_is_refused_while_a_turn_runs(here: R
     here.orchestrator.play = hold_until_cancelled
     session = await here.session()
     first = chat_pb2.SendMessageRequest(message=here.message(session, "first"))
-    [frame async for frame in here.stub.SendMessage(first, timeout=5)]
+    [frame async for frame in here.stub.SendMessage(first, timeout=30)]
     second = here.message(session, "second", busy_policy=chat_pb2.BUSY_POLICY_REJECT)
-    reason = await refusal(here.stub.SendMessage(chat_pb2.SendMessageRequest(message=second), timeout=5))
+    reason = await refusal(here.stub.SendMessage(chat_pb2.SendMessageRequest(message=second), timeout=30))
     assert reason == "TURN_RUNNING"
 
 
@@ -229,7 +229,7 @@ async def test_a_message_that_interrupts_stops_the_running_turn(here: Room) -> N
     here.orchestrator.play = hold_until_cancelled
     session = await here.session()
     first = chat_pb2.SendMessageRequest(message=here.message(session, "first"))
-    [frame async for frame in here.stub.SendMessage(first, timeout=5)]
+    [frame async for frame in here.stub.SendMessage(first, timeout=30)]
     await eventually(lambda: len(here.orchestrator.starts) == 1)
 
     async def then_answers(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:
@@ -276,7 +276,7 @@ async def test_the_native_door_answers_a_bad_frame_in_band_and_stays_up(here: Ro
         chat_pb2.ChatRequest(message=bad),
         chat_pb2.ChatRequest(message=good),
     ]
-    frames = [frame async for frame in here.stub.Chat(iter(requests), timeout=10)]
+    frames = [frame async for frame in here.stub.Chat(iter(requests), timeout=30)]
     rejected = [frame.rejected for frame in frames if frame.WhichOneof("frame") == "rejected"]
     assert [each.client_message_id for each in rejected] == [bad.client_message_id]
     failure = from_status(rejected[0].status)
@@ -290,13 +290,13 @@ async def test_the_native_door_answers_a_bad_frame_in_band_and_stays_up(here: Ro
 async def test_a_frame_before_open_is_refused_in_band(here: Room) -> None:
     session = await here.session()
     requests = [chat_pb2.ChatRequest(message=here.message(session, "hello"))]
-    frames = [frame async for frame in here.stub.Chat(iter(requests), timeout=10)]
+    frames = [frame async for frame in here.stub.Chat(iter(requests), timeout=30)]
     rejected = [frame.rejected for frame in frames if frame.WhichOneof("frame") == "rejected"]
     assert from_status(rejected[0].status).reason == "FRAME_UNEXPECTED"
 
 
 async def test_one_subscription_follows_every_session_also_new_ones(here: Room) -> None:
-    subscription = here.stub.SubscribeEvents(chat_pb2.SubscribeEventsRequest(all_sessions=True), timeout=10)
+    subscription = here.stub.SubscribeEvents(chat_pb2.SubscribeEventsRequest(all_sessions=True), timeout=30)
     frames = aiter(subscription)
     assert (await anext(frames)).WhichOneof("frame") == "heartbeat"
     sessions = [await here.session() for _ in range(3)]
@@ -315,7 +315,7 @@ async def test_a_poll_that_waits_is_answered_by_the_next_event(here: Room) -> No
     session = await here.session()
     request = chat_pb2.ListEventsRequest(session_id=session)
     request.wait.FromSeconds(20)
-    poll = asyncio.ensure_future(here.stub.ListEvents(request, timeout=10))
+    poll = asyncio.ensure_future(here.stub.ListEvents(request, timeout=30))
     await eventually(lambda: len(here.readers) == 1)
     await here.say(session, "hello")
     page = await poll

@@ -66,7 +66,7 @@ async def test_readers_of_a_deleted_session_are_told_and_can_resume_the_others(d
             await here.say(session, "hello")
         cursors = [session_pb2.SessionCursor(session_id=each) for each in (gone, kept)]
         request = chat_pb2.SubscribeEventsRequest(cursors=cursors)
-        async with streaming(here.stub.SubscribeEvents(request, timeout=10)) as call:
+        async with streaming(here.stub.SubscribeEvents(request, timeout=30)) as call:
             frames = aiter(call)
             ends: set[str] = set()
             while ends != {gone, kept}:
@@ -93,10 +93,10 @@ async def test_a_running_turn_of_a_deleted_session_stops_and_writes_nothing(data
         here.orchestrator.play = hangs
         session = await here.session()
         send = chat_pb2.SendMessageRequest(message=here.message(session, "hello"))
-        [frame async for frame in here.stub.SendMessage(send, timeout=5)]
-        await eventually(lambda: len(here.runs) == 1)
+        [frame async for frame in here.stub.SendMessage(send, timeout=30)]
+        await here.until(session, lambda events: events[-1].HasField("turn_started"))
         await here.sessions.delete(caller(), session, allow_missing=False)
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), 30)
         await eventually(lambda: not here.runs)
         assert not any((await database.read(lambda: rows_with(session))).values())
         with pytest.raises(grpc.aio.AioRpcError) as late:

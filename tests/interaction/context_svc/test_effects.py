@@ -54,7 +54,7 @@ def world(tmp_path: Path) -> World:
 async def reach(point: Point, here: Room, session: str, asked: chat_pb2.ChatEvent, world: World) -> None:
     if point is Point.ASKED:
         return
-    await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+    await here.stub.RespondToTurn(approve(session, asked), timeout=30)
     match point:
         case Point.BEGUN:
             await here.until(session, ends_with("tool_started"))
@@ -90,7 +90,7 @@ async def test_wherever_the_process_ends_the_world_sees_an_effect_at_most_once(
     world.gate.set()
     async with agent_room(database, world, [(Say("Done."),)], owner="second") as (here, _):
         if point is Point.ASKED:
-            await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+            await here.stub.RespondToTurn(approve(session, asked), timeout=30)
         log = await here.until(session, lambda events: kinds(events)[-1] in OVER)
         await eventually(lambda: len(here.runs) == 0)
     assert len(world.effects) == after
@@ -181,12 +181,12 @@ async def test_stopping_a_turn_in_an_effect_says_that_it_may_have_happened(
     world.gate.clear()
     async with agent_room(database, world, [WRITES]) as (here, _):
         session, log = await ask(here)
-        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
+        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=30)
         await world.entered.wait()
         cancel = chat_pb2.CancelTurnRequest(
             session_id=session, turn_id=log[0].turn_id, request_id="5d1f5b9a-3df5-4b7e-9d8e-0c0a5c6f1f11"
         )
-        await here.stub.CancelTurn(cancel, timeout=5)
+        await here.stub.CancelTurn(cancel, timeout=30)
         log = await here.until(session, ends_with("turn_cancelled"))
         assert one(log, "tool_finished").tool_finished.outcome == chat_pb2.TOOL_OUTCOME_IN_DOUBT
         assert log[-1].turn_cancelled.partial.parts[0].text == "I will write. "

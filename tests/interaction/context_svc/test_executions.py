@@ -38,7 +38,7 @@ def order(session: str, action: str, arguments: str = "", **fields: object) -> a
 
 
 async def run(here: Room, request: agent_pb2.ExecuteActionRequest) -> list[chat_pb2.ChatEvent]:
-    return [frame.event async for frame in here.agent.ExecuteAction(request, timeout=10)]
+    return [frame.event async for frame in here.agent.ExecuteAction(request, timeout=30)]
 
 
 async def refused(here: Room, request: agent_pb2.ExecuteActionRequest) -> str | None:
@@ -84,7 +84,7 @@ async def test_an_effect_asks_also_when_it_is_run_directly(database: Database, w
         await run(here, order(session, "write", '{"text":"hello, and hold"}'))
         log = await here.until(session, ends_with("turn_suspended"))
         assert world.effects == []
-        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
+        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=30)
         log = await here.until(session, ends_with("turn_finished"))
         assert world.effects == ["hello, and hold"]
         done = one(log, "tool_finished").tool_finished
@@ -130,7 +130,7 @@ async def test_each_action_and_each_answer_is_a_line_of_the_audit_log_without_co
     async with agent_room(database, world, [WRITES, (Say("Done."),)]) as (here, _):
         session, log = await ask(here)
         asked = one(log, "approval_requested")
-        await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+        await here.stub.RespondToTurn(approve(session, asked), timeout=30)
         await here.until(session, ends_with("turn_finished"))
         await run(here, order(session, "current_time", follow=True))
         lines = await database.read(_audited)

@@ -45,7 +45,7 @@ async def test_a_turn_begins_with_a_grant_for_each_callee_and_gets_new_ones_in_t
         running.set()
         yield stage.started()
         while len(given) < 4:
-            given.append(await asyncio.wait_for(stage.renewed.get(), 5))
+            given.append(await asyncio.wait_for(stage.renewed.get(), 30))
         yield stage.finished("done")
 
     orchestrator = PlayedOrchestrator()
@@ -53,7 +53,7 @@ async def test_a_turn_begins_with_a_grant_for_each_callee_and_gets_new_ones_in_t
     async with room(database, orchestrator, clock=clock) as here:
         session = await here.session()
         saying = asyncio.ensure_future(here.say(session, "hi"))
-        await asyncio.wait_for(running.wait(), 5)
+        await asyncio.wait_for(running.wait(), 30)
         for count in range(2, 5):
             seen = given[-1]
             await clock.advance(timedelta(seconds=29))

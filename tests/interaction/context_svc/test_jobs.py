@@ -200,7 +200,7 @@ async def test_a_job_that_its_process_left_behind_is_begun_again_by_another(worl
 
     job = await world.add()
     async with world.timing(Work(hangs), "one"):
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 30)
     await world.database.write("owner", lambda: claiming.outlive("two"))
     async with world.timing(Work(), "two"):
         await world.comes_to(job, JobState.DONE, attempts=2)
@@ -218,7 +218,7 @@ async def test_work_that_must_not_be_repeated_ends_in_doubt_when_its_process_die
 
     job = await world.add()
     async with world.timing(Work(hangs), "one"):
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 30)
     await world.database.write("owner", lambda: claiming.outlive("two"))
     after = Work(repeatable=False)
     async with world.timing(after, "two"):
@@ -238,7 +238,7 @@ async def test_an_owner_that_was_taken_for_dead_keeps_nothing_of_its_try(world: 
 
     job = await world.add()
     async with world.timing(Work(waits_once)):
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 30)
         await world.database.write(job, lambda: _taken_away(job))
         await world.comes_to(job, JobState.DONE, attempts=2)
         assert len(world.timers[0]) == 1
@@ -261,11 +261,11 @@ async def test_a_cancelled_job_stops_and_changes_nothing(world: World) -> None:
 
     job = await world.add()
     async with world.timing(Work(hangs)):
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 30)
         with pytest.raises(JobNotFound):
             await world.jobs.cancel(BERT, job)
         assert (await world.jobs.cancel(ANNA, job)).state is JobState.CANCELLED
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), 30)
         again = await world.jobs.cancel(ANNA, job)
     assert (again.state, await world.notes()) == (JobState.CANCELLED, 0)
 

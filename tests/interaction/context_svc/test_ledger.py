@@ -140,7 +140,7 @@ async def test_what_a_killed_run_had_told_of_is_charged(database: Database) -> N
         session = await here.session()
         sent = chat_pb2.SendMessageRequest(message=here.message(session, "hi"), follow=False)
         assert [frame async for frame in here.stub.SendMessage(sent)]
-        await asyncio.wait_for(noted.wait(), 5)
+        await asyncio.wait_for(noted.wait(), 30)
         await here.until(session, lambda events: any(each.HasField("text_delta") for each in events))
         assert (await ledger(here))["reserved"] == 500
         await here.database.write(session, lambda: _owned_by_the_dead(session))

@@ -119,7 +119,7 @@ async def test_an_effect_waits_for_a_person_and_says_what_must_be_approved(
         ]
         assert "RespondToTurn" in waiting["how"]
         asked = one(await here.log(session), "approval_requested")
-        await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+        await here.stub.RespondToTurn(approve(session, asked), timeout=30)
         done = told(await client.call_tool("get_turn", {"turn": waiting["turn"]}))
     assert (done["state"], world.effects) == ("finished", ["hello"])
     assert [(each["action"], each["outcome"]) for each in done["actions"]] == [("write", "done")]
@@ -190,13 +190,13 @@ async def test_a_turn_can_be_left_and_stopped(database: Database, world: World, 
     async with agent_room(database, world, []) as (here, _), door(here, socket), connected(socket) as client:
         session = await here.session()
         calling = asyncio.create_task(client.call_tool("action_hold", order(session)))
-        await asyncio.wait_for(world.entered.wait(), 5)
+        await asyncio.wait_for(world.entered.wait(), 30)
         accepted = one(await here.log(session), "turn_accepted")
         turn = f"{session}.{accepted.turn_id}.{accepted.sequence}"
         running = await client.call_tool("get_turn", {"turn": turn, "wait_seconds": 0})
         assert told(running)["state"] == "running"
         await client.call_tool("cancel_turn", {"turn": turn})
-        ended = await asyncio.wait_for(calling, 10)
+        ended = await asyncio.wait_for(calling, 30)
     assert ended.is_error
     assert told(ended)["state"] == "cancelled"
 
@@ -209,9 +209,9 @@ async def test_a_call_that_waits_ends_with_the_sign_in_that_made_it(
     async with agent_room(database, world, []) as (here, _), door(here, socket), connected(socket) as client:
         session = await here.session()
         calling = asyncio.create_task(client.call_tool("action_hold", order(session)))
-        await asyncio.wait_for(world.entered.wait(), 5)
+        await asyncio.wait_for(world.entered.wait(), 30)
         here.readers.close_all(CloseReason.REVOKED)
-        left = await asyncio.wait_for(calling, 5)
+        left = await asyncio.wait_for(calling, 30)
         world.gate.set()
     assert left.is_error
     assert told(left)["error"]["reason"] == "TOKEN_REVOKED"
@@ -225,9 +225,9 @@ async def test_a_room_that_drains_answers_what_waits_with_where_to_ask_again(
     async with agent_room(database, world, []) as (here, _), door(here, socket), connected(socket) as client:
         session = await here.session()
         calling = asyncio.create_task(client.call_tool("action_hold", order(session)))
-        await asyncio.wait_for(world.entered.wait(), 5)
+        await asyncio.wait_for(world.entered.wait(), 30)
         here.readers.close_all(CloseReason.DRAINING)
-        left = told(await asyncio.wait_for(calling, 5))
+        left = told(await asyncio.wait_for(calling, 30))
         world.gate.set()
         await here.until(session, ends_with("turn_finished"))
         done = told(await client.call_tool("get_turn", {"turn": left["turn"]}))

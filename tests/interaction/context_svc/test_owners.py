@@ -36,7 +36,7 @@ async def begin(here: Room, *texts: str) -> str:
     session = await here.session()
     for text in texts:
         request = chat_pb2.SendMessageRequest(message=here.message(session, text))
-        [frame async for frame in here.stub.SendMessage(request, timeout=5)]
+        [frame async for frame in here.stub.SendMessage(request, timeout=30)]
     return session
 
 
@@ -107,7 +107,7 @@ async def test_a_turn_claimed_for_a_caller_who_is_gone_by_then_runs_all_the_same
             chat_pb2.SendMessageRequest(message=here.message(session, "hello")), timeout=10
         )
         waiting = asyncio.ensure_future(sending.read())
-        await asyncio.wait_for(store.held.wait(), 5)
+        await asyncio.wait_for(store.held.wait(), 30)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -130,7 +130,7 @@ async def test_a_claim_whose_answer_was_lost_ends_its_turn_and_lets_the_next_beg
         other = await here.session()
         place = here.schedule.place(other, ACCOUNT)  # nobody runs what is claimed here
         request = chat_pb2.SendMessageRequest(message=here.message(other, "three"))
-        [frame async for frame in here.stub.SendMessage(request, timeout=5)]
+        [frame async for frame in here.stub.SendMessage(request, timeout=30)]
         taken = await database.write(other, lambda: here.claims.take(other, 1))
         assert taken is not None
         log = await here.until(other, lambda events: kinds(events)[-1] == "turn_failed")

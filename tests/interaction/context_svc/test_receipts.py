@@ -21,7 +21,7 @@ pytestmark = pytest.mark.requirement("CHAT-11")
 
 async def receipt(here: Room, session: str, turn: str) -> chat_pb2.TurnReceipt:
     request = chat_pb2.GetTurnReceiptRequest(session_id=session, turn_id=turn)
-    return (await here.stub.GetTurnReceipt(request, timeout=5)).receipt
+    return (await here.stub.GetTurnReceipt(request, timeout=30)).receipt
 
 
 async def with_everything(stage: Stage) -> AsyncIterator[turn_pb2.RunTurnResponse]:

@@ -47,12 +47,12 @@ def wanted(due: datetime, **fields: Any) -> pb.CreateReminderRequest:
 
 async def refused(here: Room, request: pb.CreateReminderRequest) -> str | None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await here.reminders.CreateReminder(request, timeout=5)
+        await here.reminders.CreateReminder(request, timeout=30)
     return from_rpc_error(caught.value).reason
 
 
 async def listed(here: Room, **fields: Any) -> list[pb.Reminder]:
-    return list((await here.reminders.ListReminders(pb.ListRemindersRequest(**fields), timeout=5)).reminders)
+    return list((await here.reminders.ListReminders(pb.ListRemindersRequest(**fields), timeout=30)).reminders)
 
 
 async def pass_time(here: Room, clock: FakeClock, session: str) -> list[chat_pb2.ChatEvent]:
@@ -83,12 +83,12 @@ async def test_a_reminder_fires_once_at_its_time(database: Database, clock: Fake
     async with room(database, background=True, clock=clock) as here:
         session = await here.session()
         request = wanted(START + 10 * MINUTE, session_id=session, time_zone="Europe/Paris")
-        first = (await here.reminders.CreateReminder(request, timeout=5)).reminder
-        again = (await here.reminders.CreateReminder(request, timeout=5)).reminder
+        first = (await here.reminders.CreateReminder(request, timeout=30)).reminder
+        again = (await here.reminders.CreateReminder(request, timeout=30)).reminder
         assert first == again
         (job,) = [
             j
-            for j in (await here.agent.ListJobs(agent_pb2.ListJobsRequest(), timeout=5)).jobs
+            for j in (await here.agent.ListJobs(agent_pb2.ListJobsRequest(), timeout=30)).jobs
             if j.kind == "reminder"
         ]
         assert (job.title, job.run_time) == ("Call mum", request.due_time)
@@ -111,7 +111,7 @@ async def test_one_that_was_due_while_the_mesh_was_down_comes_late_and_once(
 ) -> None:
     async with room(database, background=True, clock=clock, owner="one") as here:
         session = await here.session()
-        await here.reminders.CreateReminder(wanted(START + MINUTE, session_id=session), timeout=5)
+        await here.reminders.CreateReminder(wanted(START + MINUTE, session_id=session), timeout=30)
     clock.jump(timedelta(hours=2))
     await database.write("owner", expire_owners)
     async with (
@@ -130,7 +130,7 @@ async def test_without_its_session_it_comes_in_the_newest_or_in_one_of_its_own(
 ) -> None:
     async with room(database, background=True, clock=clock) as here:
         gone = await here.session()
-        await here.reminders.CreateReminder(wanted(START + MINUTE, session_id=gone), timeout=5)
+        await here.reminders.CreateReminder(wanted(START + MINUTE, session_id=gone), timeout=30)
         await database.write(gone, lambda: _delete(gone))
         await clock.advance(2 * MINUTE)
         for _ in range(10):
@@ -149,20 +149,20 @@ async def test_one_that_was_taken_back_does_not_fire(
     async with room(database, background=True, clock=clock) as here:
         session = await here.session()
         made = (
-            await here.reminders.CreateReminder(wanted(START + MINUTE, session_id=session), timeout=5)
+            await here.reminders.CreateReminder(wanted(START + MINUTE, session_id=session), timeout=30)
         ).reminder
         if through_job:
-            await here.agent.CancelJob(agent_pb2.CancelJobRequest(job_id=made.id), timeout=5)
+            await here.agent.CancelJob(agent_pb2.CancelJobRequest(job_id=made.id), timeout=30)
         else:
-            await here.reminders.DeleteReminder(pb.DeleteReminderRequest(reminder_id=made.id), timeout=5)
+            await here.reminders.DeleteReminder(pb.DeleteReminderRequest(reminder_id=made.id), timeout=30)
         assert await listed(here) == []
         await clock.advance(2 * MINUTE)
         assert "reminder_due" not in kinds(await here.log(session))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await here.reminders.DeleteReminder(pb.DeleteReminderRequest(reminder_id=made.id), timeout=5)
+            await here.reminders.DeleteReminder(pb.DeleteReminderRequest(reminder_id=made.id), timeout=30)
         assert from_rpc_error(caught.value).reason == "REMINDER_NOT_FOUND"
         missing = pb.DeleteReminderRequest(reminder_id=made.id, allow_missing=True)
-        await here.reminders.DeleteReminder(missing, timeout=5)
+        await here.reminders.DeleteReminder(missing, timeout=30)
 
 
 async def test_reminders_come_in_pages_by_due_time(database: Database, clock: FakeClock) -> None:
@@ -171,7 +171,7 @@ async def test_reminders_come_in_pages_by_due_time(database: Database, clock: Fa
             await here.reminders.CreateReminder(
                 wanted(START + minutes * MINUTE, text=f"in {minutes}"), timeout=5
             )
-        first = await here.reminders.ListReminders(pb.ListRemindersRequest(page_size=2), timeout=5)
+        first = await here.reminders.ListReminders(pb.ListRemindersRequest(page_size=2), timeout=30)
         rest = await listed(here, page_size=2, page_token=first.next_page_token)
         assert [each.text for each in (*first.reminders, *rest)] == ["in 1", "in 2", "in 3"]
         assert await refused(here, wanted(START + timedelta(days=4_000))) == "INVALID_FIELD"

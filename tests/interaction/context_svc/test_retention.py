@@ -147,7 +147,7 @@ async def test_a_reader_inside_the_removed_range_gets_one_snapshot_and_goes_on(d
         await here.here.say(session, "new")
         cursor = session_pb2.SessionCursor(session_id=session, sequence=1)
         request = chat_pb2.SubscribeEventsRequest(cursors=[cursor])
-        async with streaming(here.here.stub.SubscribeEvents(request, timeout=10)) as call:
+        async with streaming(here.here.stub.SubscribeEvents(request, timeout=30)) as call:
             frames = aiter(call)
             assert (await anext(frames)).WhichOneof("frame") == "heartbeat"
             snapshot = (await anext(frames)).snapshot

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.requirement("CHAT-9")
 
 async def search(here: Room, query: str, **rest: object) -> chat_pb2.SearchMessagesResponse:
     request = chat_pb2.SearchMessagesRequest(query=query, **rest)  # type: ignore[arg-type]
-    return await here.stub.SearchMessages(request, timeout=5)
+    return await here.stub.SearchMessages(request, timeout=30)
 
 
 def texts(found: chat_pb2.SearchMessagesResponse) -> list[str]:

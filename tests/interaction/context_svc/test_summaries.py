@@ -205,7 +205,7 @@ async def test_while_a_turn_runs_nothing_is_summarised(database: Database) -> No
 
         here.orchestrator.play = waits
         task = asyncio.create_task(here.say(other, "wait"))
-        await asyncio.wait_for(running.wait(), 5)
+        await asyncio.wait_for(running.wait(), 30)
         for _ in range(8):
             await clock.advance(timedelta(seconds=1))
             await clock.asleep(3)
@@ -244,7 +244,7 @@ async def test_a_model_of_the_mesh_is_let_go_when_a_person_speaks(database: Data
                 break
         await here.say(session, "and now")
         if local:
-            await asyncio.wait_for(gone.wait(), 5)
+            await asyncio.wait_for(gone.wait(), 30)
         assert gone.is_set() is local
         go_on.set()
         await settled(here, clock)

@@ -162,7 +162,7 @@ async def test_a_title_waits_until_no_turn_runs(database: Database) -> None:
 
         here.here.orchestrator.play = play
         send = chat_pb2.SendMessageRequest(message=here.here.message(busy, "think long"))
-        (accepted,) = [frame.event async for frame in here.here.stub.SendMessage(send, timeout=5)]
+        (accepted,) = [frame.event async for frame in here.here.stub.SendMessage(send, timeout=30)]
         await eventually(lambda: bool(stages))
         await here.here.say(session, "hello")
         await here.clock.advance(timedelta(seconds=20))

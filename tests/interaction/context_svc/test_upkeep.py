@@ -100,7 +100,7 @@ async def test_the_pieces_of_an_answer_go_a_day_after_its_end_and_readers_inside
         request = chat_pb2.SubscribeEventsRequest(
             cursors=[session_pb2.SessionCursor(session_id=session, sequence=1)]
         )
-        call: Any = here.stub.SubscribeEvents(request, timeout=10)
+        call: Any = here.stub.SubscribeEvents(request, timeout=30)
         async with streaming(call):
             frames = [await call.read() for _ in range(2)]
             assert frames[1].snapshot.through.sequence == behind.next.sequence
@@ -116,10 +116,10 @@ async def test_a_message_that_is_sent_again_after_compaction_still_joins_its_tur
         session = await here.session()
         message = here.message(session, "once")
         send = chat_pb2.SendMessageRequest(message=message, follow=True)
-        first = [frame.event async for frame in here.stub.SendMessage(send, timeout=10)]
+        first = [frame.event async for frame in here.stub.SendMessage(send, timeout=30)]
         clock.jump(DAY)
         assert await Compaction(database).run(clock.now_us())
-        again = [frame async for frame in here.stub.SendMessage(send, timeout=10)]
+        again = [frame async for frame in here.stub.SendMessage(send, timeout=30)]
     assert again[0].event == first[0]
     assert again[-1].HasField("snapshot")
 

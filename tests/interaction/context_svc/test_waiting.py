@@ -53,7 +53,7 @@ async def ask(here: Room, text: str = "write hello") -> tuple[str, list[chat_pb2
     """A session whose turn waits, and its log."""
     session = await here.session()
     request = chat_pb2.SendMessageRequest(message=here.message(session, text))
-    [frame async for frame in here.stub.SendMessage(request, timeout=5)]
+    [frame async for frame in here.stub.SendMessage(request, timeout=30)]
     return session, await here.until(session, ends_with("turn_suspended"))
 
 
@@ -68,7 +68,7 @@ def one(log: list[chat_pb2.ChatEvent], kind: str) -> chat_pb2.ChatEvent:
 
 async def refused(here: Room, request: chat_pb2.RespondToTurnRequest) -> str | None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await here.stub.RespondToTurn(request, timeout=5)
+        await here.stub.RespondToTurn(request, timeout=30)
     return from_rpc_error(caught.value).reason
 
 
@@ -85,7 +85,7 @@ async def test_an_effect_waits_for_consent_and_then_goes_on_where_it_stopped(
         assert kinds(log).count("tool_finished") == 1  # the clock, which asks nobody
         assert world.effects == []
 
-        answer = await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+        answer = await here.stub.RespondToTurn(approve(session, asked), timeout=30)
         assert answer.state == session_pb2.TURN_STATE_QUEUED
         log = await here.until(session, ends_with("turn_finished"))
 
@@ -116,10 +116,10 @@ async def test_an_answer_is_bound_to_what_was_seen_and_used_once(database: Datab
         assert await refused(here, unwritable) == "INVALID_FIELD"
 
         yes = approve(session, asked)
-        states = await asyncio.gather(*(here.stub.RespondToTurn(yes, timeout=5) for _ in range(8)))
+        states = await asyncio.gather(*(here.stub.RespondToTurn(yes, timeout=30) for _ in range(8)))
         assert {each.state for each in states} == {session_pb2.TURN_STATE_QUEUED}
         await here.until(session, ends_with("turn_finished"))
-        again = await here.stub.RespondToTurn(yes, timeout=5)
+        again = await here.stub.RespondToTurn(yes, timeout=30)
         assert again.state == session_pb2.TURN_STATE_QUEUED  # as the first time
         assert await refused(here, approve(session, asked)) == "TURN_NOT_WAITING"
         no = approve(session, asked, yes.request_id, decision=chat_pb2.APPROVAL_DECISION_DENY)
@@ -144,7 +144,7 @@ async def test_of_many_answers_at_once_one_wins(database: Database, world: World
         asked = one(log, "approval_requested")
         answers = [approve(session, asked) for _ in range(8)]
         outcomes = await asyncio.gather(
-            *(here.stub.RespondToTurn(each, timeout=5) for each in answers), return_exceptions=True
+            *(here.stub.RespondToTurn(each, timeout=30) for each in answers), return_exceptions=True
         )
         assert sum(not isinstance(each, BaseException) for each in outcomes) == 1
         await here.until(session, ends_with("turn_finished"))
@@ -173,7 +173,7 @@ async def test_denied_and_edited_calls_do_what_the_person_said(
 ) -> None:
     async with agent_room(database, world, [WRITES, DONE]) as (here, _):
         session, log = await ask(here)
-        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested"), **changes), timeout=5)
+        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested"), **changes), timeout=30)
         log = await here.until(session, ends_with("turn_finished"))
         assert world.effects == effects
         ended = {
@@ -194,7 +194,7 @@ async def test_a_waiting_turn_outlives_a_restart_and_is_answered_hours_later(
     clock.jump(timedelta(hours=23))
     async with agent_room(database, world, [DONE], clock=clock) as (here, _):
         asked = one(log, "approval_requested")
-        await here.stub.RespondToTurn(approve(session, asked), timeout=5)
+        await here.stub.RespondToTurn(approve(session, asked), timeout=30)
         log = await here.until(session, ends_with("turn_finished"))
         assert world.effects == ["hello"]
         assert log[-1].turn_finished.message.parts[0].text == "I will write. "
@@ -248,10 +248,10 @@ async def test_a_message_sent_before_the_question_waits_for_its_answer(
         session = await here.session()
         for text in ("write hello", "and then?"):
             request = chat_pb2.SendMessageRequest(message=here.message(session, text))
-            [frame async for frame in here.stub.SendMessage(request, timeout=5)]
+            [frame async for frame in here.stub.SendMessage(request, timeout=30)]
         world.gate.set()
         log = await here.until(session, ends_with("turn_suspended"))
-        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=5)
+        await here.stub.RespondToTurn(approve(session, one(log, "approval_requested")), timeout=30)
         log = await here.until(session, lambda events: kinds(events).count("turn_finished") == 2)
         finished = [event for event in log if event.HasField("turn_finished")]
         accepted = [event for event in log if event.HasField("turn_accepted")]
@@ -265,7 +265,7 @@ async def test_a_waiting_turn_can_be_stopped_and_keeps_what_it_said(database: Da
     async with agent_room(database, world, [WRITES]) as (here, _):
         session, log = await ask(here)
         cancel = chat_pb2.CancelTurnRequest(session_id=session, turn_id=log[0].turn_id, request_id=ids.uuid())
-        answer = await here.stub.CancelTurn(cancel, timeout=5)
+        answer = await here.stub.CancelTurn(cancel, timeout=30)
         assert answer.state == session_pb2.TURN_STATE_WAITING
         (*_, last) = await here.log(session)
         partial = last.turn_cancelled.partial
@@ -291,7 +291,7 @@ async def test_a_question_is_answered_by_a_form_that_must_fit(database: Database
             )
 
         assert await refused(here, answer('{"size":"big"}')) == "INVALID_FIELD"
-        await here.stub.RespondToTurn(answer('{"size":42}'), timeout=5)
+        await here.stub.RespondToTurn(answer('{"size":42}'), timeout=30)
         await here.until(session, ends_with("turn_finished"))
         (result,) = llm.opened[-1].window.messages[-1].parts
         assert result.tool_result.content == '{"size":42}'
@@ -309,7 +309,7 @@ async def test_an_approval_is_answered_on_the_native_door(database: Database, wo
             chat_pb2.ChatRequest(respond=wrong),
             chat_pb2.ChatRequest(respond=approve(session, asked)),
         ]
-        call = here.stub.Chat(timeout=10)
+        call = here.stub.Chat(timeout=30)
         for request in requests:
             await call.write(request)
         seen: list[chat_pb2.ChatResponse] = []

@@ -53,7 +53,7 @@ class Thief:
             ]
         )
         opening = generation_pb2.StartGeneration(window=window, turn_id=turn, **start)
-        async with streaming(stub.Generate(metadata=metadata, timeout=10)) as call:
+        async with streaming(stub.Generate(metadata=metadata, timeout=30)) as call:
             await call.write(generation_pb2.GenerateRequest(start=opening))
             try:
                 return "".join([frame.text async for frame in call])
