@@ -13,7 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import additions, engine, generation, pages, rows, unary, world
+from benchmarks import additions, engine, generation, logins, pages, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -53,6 +53,8 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
             LLM_OPENAI_MODELS="bench",
             CONTEXT_RUNNING_TURNS_PER_ACCOUNT=AT_ONCE,
             CONTEXT_STREAMS_PER_ACCOUNT=AT_ONCE,
+            CONTEXT_OPEN_REGISTRATION="true",
+            CONTEXT_LOGIN_FAILURES="1000",
             CONTEXT_DAILY_COST_MICRO_USD="0",  # else so many turns at once wait for each other's money
         ) as mesh,
     ):
@@ -67,6 +69,7 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                 await unary.update_context(here, commit),
                 await unary.writers_of_one_context(here),
                 await rows.long_session(here, messages),
+                *await logins.rows(here),
             ]
 
 
