@@ -165,7 +165,9 @@ async def test_a_private_session_that_the_person_ended_goes_within_hours(databas
     async with private_session(database, clock) as (here, session):
         await here.say(session, "hi")
         await here.sessions.end(caller(), session)
-        await passes(here, clock, timedelta(hours=3))  # a look that a busy machine cut off is made good by the next
+        await passes(
+            here, clock, timedelta(hours=3)
+        )  # a look that a busy machine cut off is made good by the next
         assert await _left(here, session) == {}
 
 
