@@ -55,9 +55,8 @@ check: setup-dev ## format, lint, types, imports, contract, generated files, fas
 fast: setup-dev ## the fast tier of the tests
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS)
 
-test: setup-dev ## every test; what fails on the busy machine is run once more, alone, and has to pass then
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS) || \
-		{ echo "Run once more, alone:"; $(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none $(TESTS); }
+test: setup-dev ## every test
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 e2e: setup-dev ## the tests that start a whole mesh
 	$(BIN)/python -m pytest tests/e2e
