@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -146,7 +146,10 @@ async def answer(connections: httpx.AsyncClient, path: str, asked: bytes) -> byt
 async def _posted(connections: httpx.AsyncClient, path: str, asked: bytes) -> AsyncIterator[httpx.Response]:
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     try:
-        async with connections.stream("POST", path, content=asked, headers=headers) as response:
+        response = await _sent(
+            connections, connections.build_request("POST", path, content=asked, headers=headers)
+        )
+        async with aclosing(response):
             if response.status_code != httpx.codes.OK:
                 wait = retry_after(response.headers.get("retry-after", ""))
                 raise refusal(response.status_code, await _short_body(response), wait)
@@ -157,6 +160,31 @@ async def _posted(connections: httpx.AsyncClient, path: str, asked: bytes) -> As
         raise ProviderGarbage from broken
     except (httpx.HTTPError, httpx.StreamError) as broken:
         raise ProviderFailed from broken
+
+
+async def _sent(connections: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The head of the answer; sent again at once where a kept connection turns out to be closed.
+
+    A server may close a connection that it kept at any moment, also the one in which the next request is on its way
+    (RFC 9112, section 9.5; llama.cpp's does so after one stream of ten). Nothing of an answer has come then. Each try
+    takes one dead connection out of the pool, and a fresh one that fails is a failure.
+    """
+    while True:
+        request.extensions["trace"] = opens = _Opens()
+        try:
+            return await connections.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if opens.fresh:
+                raise
+
+
+class _Opens:
+    """Whether a request opened its own connection, as httpcore's trace extension tells it."""
+
+    fresh = False
+
+    async def __call__(self, event: str, _told: Mapping[str, object]) -> None:
+        self.fresh |= event.startswith("connection.connect")
 
 
 def retry_after(header: str) -> timedelta | None:

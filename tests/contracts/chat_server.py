@@ -32,11 +32,15 @@ class Fault:
 
 
 class ChatServer:
-    """The server; `asked` records every body, `gone` is set when a client left before its end."""
+    """The server; `asked` records every body, `gone` is set when a client left before its end.
+
+    To the next `hang_ups` requests it closes the connection without a byte.
+    """
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.fault: Fault | None = None
+        self.hang_ups = 0
         self.asked: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
         self.paths: list[str] = []
@@ -70,6 +74,9 @@ class ChatServer:
                 body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))))
                 self.asked.append(body)
                 self.paths.append(head.split(b" ", 2)[1].decode())
+                if self.hang_ups:
+                    self.hang_ups -= 1
+                    return
                 if (whole := self.whole(self.paths[-1], body)) is not None and self.fault is None:
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(whole), whole))
                     await writer.drain()

@@ -22,6 +22,7 @@ from tests.interaction.trust.contract import Rpc
 QUIET = 0.4  # seconds: a stream that was let in and says nothing
 PATIENT = 10.0  # seconds for an answer that has to come, however busy the machine is
 _DETAILS = "grpc-status-details-bin"
+IN_BAND = re.compile(rb"[A-Z]{3,}_[A-Z_]{3,}")  # the reason of a refusal inside a stream that goes on
 Headers = Mapping[str, str]
 
 
@@ -47,7 +48,7 @@ class Door(Protocol):
     ) -> Outcome:
         """Call a method. None: an empty message.
 
-        A stream is heard for a moment, or to its end where it has to be `refused`.
+        A stream is heard for a moment; where it has to be `refused`, until it says so or ends.
         """
 
 
@@ -101,6 +102,8 @@ class Native:
             async with asyncio.timeout(QUIET if rpc.streams and not refused else PATIENT):
                 async for each in call:
                     found.append(each)
+                    if refused and IN_BAND.search(each):
+                        break
         except TimeoutError:
             assert rpc.streams, f"{rpc} did not answer"
         except grpc.aio.AioRpcError as error:

@@ -161,7 +161,7 @@ async def test_what_is_named_of_somebody_else_does_not_exist(mesh: Mesh) -> None
     for rpc in rpcs():
         if rpc.policy.served and rpc.policy.audience is Audience.USER:
             request = rpc.request(**asked(rpc, things))
-            heard[str(rpc)] = await Native(mesh.channels[rpc.room]).ask(rpc, request, headers)
+            heard[str(rpc)] = await Native(mesh.channels[rpc.room]).ask(rpc, request, headers, refused=True)
     assert {name for name, outcome in heard.items() if WORD.encode() in outcome.body} == set()
     told = {name: outcome.reason or in_band(outcome) for name, outcome in heard.items()}
     names = {name: reason for name, reason in told.items() if name not in LISTS | OF_ONESELF | MAKES.keys()}
@@ -213,7 +213,8 @@ async def test_an_ended_session_takes_nothing_more_and_shows_what_it_has(mesh: M
     for rpc in rpcs():
         if str(rpc) in expected:
             fields = asked(rpc, {"session_id": session, "turn_id": ""})
-            outcome = await Native(mesh.channels[rpc.room]).ask(rpc, rpc.request(**fields), headers)
+            door = Native(mesh.channels[rpc.room])
+            outcome = await door.ask(rpc, rpc.request(**fields), headers, refused=True)
             ended = b"SESSION_ENDED" in outcome.body
             heard[str(rpc)] = "SESSION_ENDED" if ended else outcome.reason
     assert heard == expected
