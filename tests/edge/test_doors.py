@@ -63,7 +63,7 @@ async def test_a_native_bidi_stream_answers_frame_by_frame(mesh: Mesh, channel: 
     heard = []
     for word in ("one", "two", "three"):
         await call.write(chat_pb2.ChatRequest(message=_message(word)))
-        answer = await asyncio.wait_for(call.read(), 5)  # before the next frame is written
+        answer = await asyncio.wait_for(call.read(), 20)  # before the next frame is written
         assert isinstance(answer, chat_pb2.ChatResponse)
         heard.append(answer.event.text_delta.text)
     await call.done_writing()

@@ -95,7 +95,7 @@ async def test_tunnels_and_upgrades_are_refused(mesh: Mesh, verb: str) -> None:
     request = f"{verb} {target} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", mesh.edge.port)
     writer.write(request.encode())
-    status = await asyncio.wait_for(reader.readline(), 5)
+    status = await asyncio.wait_for(reader.readline(), 20)
     writer.close()
     assert int(status.split()[1]) in (403, 404)
 

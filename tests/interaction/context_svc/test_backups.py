@@ -158,7 +158,7 @@ async def test_a_backup_brings_a_state_back_without_what_was_erased_since(
         page = await ChatServiceStub(room.channel).ListEvents(events, metadata=anna.metadata)
         assert page.snapshot.through.log_epoch == done.log_epoch
         assert page.snapshot.messages[0].parts[0].text == "keep this"
-        async with asyncio.timeout(10):  # indexed again in the background
+        async with asyncio.timeout(20):  # indexed again in the background
             while not await found(room, anna, "keep"):
                 pass
         assert not await found(room, anna, "delete")
@@ -213,7 +213,7 @@ async def test_backups_lie_outside_the_data_folder_and_are_kept_seven_days(
         with zipfile.ZipFile(path) as file:
             assert file.namelist()[-1] == "manifest.json"
         room.clock.jump(timedelta(microseconds=KEPT_US))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while path.exists() or (await status_of(room)).backups:  # noqa: ASYNC240
                 await room.clock.advance(timedelta(seconds=ROUND))
 

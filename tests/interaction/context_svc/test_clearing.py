@@ -60,7 +60,7 @@ async def test_a_cleared_session_is_empty_for_every_reader_and_the_next_prompt(h
     assert live.sequence == before[-1].sequence + 1
     watching.cancel()
     page = await here.stub.ListEvents(
-        chat_pb2.ListEventsRequest(session_id=session, after_sequence=1), timeout=5
+        chat_pb2.ListEventsRequest(session_id=session, after_sequence=1), timeout=20
     )
     assert page.HasField("snapshot")
     assert list(page.snapshot.messages) == []

@@ -149,7 +149,7 @@ async def test_a_watcher_sees_what_a_tool_left(database: Database) -> None:
     async with world(database, call("leave"), tool) as (here, _, _outside):
         with here.watchers.watcher(caller(), ACCOUNT) as watcher:
             await here.say(await here.session(), "leave it")
-            assert await asyncio.wait_for(watcher.woken(5), 5)
+            assert await asyncio.wait_for(watcher.woken(5), 20)
         assert (await items(here))["tool.note"].value == '{"a":1}'
 
 

@@ -40,7 +40,7 @@ class Watch:
         self._call = call
 
     async def next(self) -> pb.WatchContextResponse:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             frame = await self._call.read()
         assert isinstance(frame, pb.WatchContextResponse), "the watch ended"
         return frame
@@ -83,7 +83,7 @@ async def swept(room: Room, work: Coroutine[Any, Any, T]) -> T:
 
 async def forgotten(room: Room, person: Person, cursor: pb.ContextCursor) -> None:
     """Return once a watch from this cursor begins with everything."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             async with watch(room, person, after=cursor) as open_watch:
                 if (await open_watch.next()).WhichOneof("frame") == "snapshot":

@@ -165,7 +165,7 @@ async def test_a_cursor_ahead_of_the_log_is_refused(here: Room) -> None:
     session = await here.session()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await here.stub.ListEvents(
-            chat_pb2.ListEventsRequest(session_id=session, after_sequence=5), timeout=5
+            chat_pb2.ListEventsRequest(session_id=session, after_sequence=5), timeout=20
         )
     assert from_rpc_error(caught.value).reason == "CURSOR_AHEAD"
 

@@ -169,7 +169,7 @@ async def test_reminders_come_in_pages_by_due_time(database: Database, clock: Fa
     async with room(database, clock=clock) as here:
         for minutes in (3, 1, 2):
             await here.reminders.CreateReminder(
-                wanted(START + minutes * MINUTE, text=f"in {minutes}"), timeout=5
+                wanted(START + minutes * MINUTE, text=f"in {minutes}"), timeout=20
             )
         first = await here.reminders.ListReminders(pb.ListRemindersRequest(page_size=2), timeout=30)
         rest = await listed(here, page_size=2, page_token=first.next_page_token)

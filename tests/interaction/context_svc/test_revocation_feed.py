@@ -27,13 +27,13 @@ class Frames:
         self._call = call
 
     async def next(self) -> identity_pb2.WatchRevocationsResponse:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             frame = await self._call.read()
         assert isinstance(frame, identity_pb2.WatchRevocationsResponse)
         return frame
 
     async def ended(self) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return (await self._call.read()) is grpc.aio.EOF
 
 

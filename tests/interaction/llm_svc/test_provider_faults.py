@@ -254,7 +254,7 @@ async def test_a_step_that_is_closed_reaches_the_server_long_before_its_end(wire
         deltas = adapter.generate(asking(user("stream 50000 tokens 1 ms apart")))
         await anext(deltas)
         await deltas.aclose()
-        await asyncio.wait_for(fake.gone.wait(), 10)
+        await asyncio.wait_for(fake.gone.wait(), 20)
 
 
 async def test_steps_one_after_another_share_a_connection(wire: Wire) -> None:

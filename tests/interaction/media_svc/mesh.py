@@ -230,7 +230,7 @@ class Starter:
         wanted = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        async with asyncio.timeout(5), grpc.aio.insecure_channel(self.mesh.address, LOCAL) as channel:
+        async with asyncio.timeout(20), grpc.aio.insecure_channel(self.mesh.address, LOCAL) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             watch = stub.Watch(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
             async for answer in watch:
@@ -254,7 +254,7 @@ class Starter:
         gone.forget_time.FromMicroseconds(CLOCK.now_us() + 3_600_000_000)
         self.mesh.context.say(change={"revoked_accounts": [gone]})
         person = await self.person(account)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await outcome(person.list()) is None:
                 continue
 

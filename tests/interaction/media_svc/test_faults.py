@@ -119,7 +119,7 @@ class Program:
         self._process.send_signal(number)
 
     async def wait(self) -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             return await self._process.wait()
 
 

@@ -142,7 +142,7 @@ async def test_bytes_that_arrive_while_the_account_is_erased_are_removed(room: S
         asyncio.create_task(outcome(ada.send(upload, png(filler=bytes([n]) * 9))))
         for n, upload in enumerate(uploads)
     ]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not (await erase(room, context, ada.account)).erased:  # noqa: ASYNC110 - context_svc asks again too
             await asyncio.sleep(0)
     await asyncio.gather(*writes)

@@ -64,7 +64,7 @@ def gone(pid: int) -> bool:
 
 
 async def until_gone(*pids: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not all(gone(pid) for pid in pids):  # noqa: ASYNC110  # processes not ours
             await asyncio.sleep(0.01)
 

@@ -256,7 +256,7 @@ async def _heard(mesh: Mesh) -> None:
         (models.ListModels, generation_pb2.ListModelsRequest()),
         (files.ListMedia, media_pb2.ListMediaRequest()),
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         for call, request in calls:
             while await reason(call(request, metadata=bearer("none"))) == "REVOCATION_FEED_LOST":  # noqa: ASYNC110
                 await asyncio.sleep(0.005)

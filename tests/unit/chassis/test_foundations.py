@@ -239,6 +239,6 @@ async def test_a_task_that_swallowed_its_cancellation_is_cancelled_again() -> No
     tasks = Tasks()
     tasks.spawn("deaf", deaf())
     await begun.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await tasks.aclose()
     assert len(tasks) == 0

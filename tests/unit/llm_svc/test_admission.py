@@ -21,7 +21,7 @@ async def test_one_more_than_places_and_queue_is_refused_at_once() -> None:
         with pytest.raises(EngineBusy):
             await _enter(admission)
         assert not waiting.done()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 20)
 
 
 async def test_one_who_leaves_the_queue_makes_room_in_it() -> None:
@@ -36,7 +36,7 @@ async def test_one_who_leaves_the_queue_makes_room_in_it() -> None:
         await asyncio.sleep(0)
         assert not later.done()
         await stack.aclose()
-        await asyncio.wait_for(later, 1)
+        await asyncio.wait_for(later, 20)
 
 
 async def test_without_a_queue_a_full_engine_refuses() -> None:

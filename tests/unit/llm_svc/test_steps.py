@@ -100,13 +100,13 @@ class Caller:
         return self
 
     async def run(self) -> list[Event]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             async for event in self._runs.serve(self._read()):
                 self._keep(event)
         return self.events
 
     async def until(self, seen: Callable[[list[Event]], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not seen(self.events):
                 self.changed.clear()
                 await self.changed.wait()

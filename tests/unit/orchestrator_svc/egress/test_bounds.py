@@ -90,7 +90,7 @@ async def test_nobody_there_is_unreachable() -> None:
 
 
 @pytest.mark.requirement("AGT-6")
-async def test_who_is_cancelled_hangs_up_within_500_ms(there: Outside, site: Site) -> None:
+async def test_who_is_cancelled_hangs_up(there: Outside, site: Site) -> None:
     there.fault = "slow"
     asking = asyncio.ensure_future(site.get("a"))
     async with asyncio.timeout(SOON.total_seconds()):
@@ -98,6 +98,6 @@ async def test_who_is_cancelled_hangs_up_within_500_ms(there: Outside, site: Sit
     asking.cancel()
     await asyncio.sleep(0)
     asking.cancel()  # as a turn does that ends because it was cancelled
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(SOON.total_seconds()):
         await there.hung_up.wait()
     assert asking.cancelled()

@@ -238,14 +238,14 @@ async def test_each_wall_holds_something_up(
 
 @pytest.mark.slow
 @pytest.mark.requirement("TOOL-6", "AGT-6")
-async def test_a_plugin_that_never_returns_is_gone_half_a_second_after_it_is_cancelled(
+async def test_a_plugin_that_never_returns_is_gone_once_it_is_cancelled(
     folder: Path, sandbox: Sandbox, outside: Mapping[str, Any]
 ) -> None:
     found = await tool(folder, sandbox, "never_returns")
     calling = asyncio.ensure_future(outcome(found, outside))
     await eventually(lambda: bool(_running(folder)))
     calling.cancel()
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(SOON.total_seconds()):
         await asyncio.wait((calling,))
     assert calling.cancelled()
     await eventually(lambda: not _running(folder))

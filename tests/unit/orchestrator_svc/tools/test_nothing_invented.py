@@ -163,7 +163,7 @@ async def test_a_slow_source_ends_with_the_action(action: str, adapter: str, cho
         async with asyncio.timeout(SOON.total_seconds()):
             await there.waiting.wait()
         asking.cancel()
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(SOON.total_seconds()):
             await there.hung_up.wait()
         assert asking.cancelled()
 

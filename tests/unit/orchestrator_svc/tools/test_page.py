@@ -93,5 +93,5 @@ async def test_the_reader_of_a_page_dies_with_the_action(monkeypatch: pytest.Mon
         async with asyncio.timeout(SOON.total_seconds()):
             program = await begun.get()
         reading.cancel()
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(SOON.total_seconds()):
             assert await program.wait() != 0
