@@ -229,6 +229,10 @@ class OrchestratorTurn:
         """Ask the turn to stop."""
         await self.send(turn_pb2.RunTurnRequest(cancel=turn_pb2.CancelTurn()))
 
+    async def give_back(self) -> None:
+        """Ask the turn to stop at its next step boundary."""
+        await self.send(turn_pb2.RunTurnRequest(**{"yield": turn_pb2.YieldTurn()}))
+
     async def effect_recorded(self, call_id: str) -> None:
         """Let an action with effects run."""
         recorded = turn_pb2.EffectRecorded(call_id=call_id)

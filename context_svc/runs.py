@@ -91,6 +91,9 @@ class TurnStream(Protocol):
     async def cancel(self) -> None:
         """Ask it to stop; Over follows."""
 
+    async def give_back(self) -> None:
+        """Ask it to stop at its next step boundary; Suspended follows, or Over when there is none."""
+
     async def effect_recorded(self, call_id: str) -> None:
         """Let an action with effects run: that it starts is durable."""
 
@@ -123,6 +126,9 @@ class RunCodec(WaitCodec, Protocol):
 
     def delta_text(self, event: bytes) -> str:
         """The text of a serialised ChatEvent that holds a TextDelta."""
+
+    def attempt(self, event: bytes) -> int:
+        """The attempt of a serialised ChatEvent that holds a TurnStarted."""
 
     def partial_body(self, text: str) -> bytes:
         """The body of an answer that broke off."""
@@ -204,6 +210,7 @@ class Runs:
         self._waiting = waiting
         self._running: dict[str, _Running] = {}
         self._busy = asyncio.Event()
+        self._leaving = asyncio.Event()
         self.arrivals = Arrivals()
 
     def __len__(self) -> int:
@@ -218,6 +225,10 @@ class Runs:
         if running is not None and not running.stop.is_set():
             running.device_id = device_id
             running.stop.set()
+
+    def give_back(self) -> None:
+        """Let every run of this process, also one that only begins, go on elsewhere from its next step boundary."""
+        self._leaving.set()
 
     def cut_off(self) -> None:
         """End every run of this process as failed, with what it has said: the process stops."""
@@ -329,6 +340,7 @@ class Runs:
         ):
             tasks.spawn("cancel a turn", _cancel_when(running, stream, patience))
             tasks.spawn("cut a turn off", _cut_when(running, patience))
+            tasks.spawn("give a turn back", _give_back_when(self._leaving, stream))
             tally.context_keys = stream.context_keys
             tasks.spawn("let effects run", _let_run(running, stream))
             async for frame in stream.frames():
@@ -455,12 +467,15 @@ def left_behind(claim: Claim, codec: RunCodec) -> Unit[tuple[str, tuple[Call, ..
     )
     pieces: list[str] = []
     calls: dict[str, Call] = {}
+    attempt = 0
     for row in rows:
         match row["kind"]:
             case Kind.TURN_STARTED:
-                pieces.clear()
-            case Kind.TEXT_DELTA:
+                attempt = codec.attempt(row["data"])
+            case Kind.TEXT_DELTA if attempt == claim.attempt:  # what was said before it stopped on its way is kept
                 pieces.append(codec.delta_text(row["data"]))
+            case Kind.TEXT_DELTA:
+                pass
             case Kind.TOOL_STARTED:
                 call = codec.call(row["data"])
                 calls[call.id] = call
@@ -483,6 +498,11 @@ async def _cancel_when(running: _Running, stream: TurnStream, patience: asyncio.
     await running.stop.wait()
     patience.reschedule(asyncio.get_running_loop().time() + LAST_WORDS)
     await stream.cancel()
+
+
+async def _give_back_when(leaving: asyncio.Event, stream: TurnStream) -> None:
+    await leaving.wait()
+    await stream.give_back()
 
 
 async def _cut_when(running: _Running, patience: asyncio.Timeout) -> None:

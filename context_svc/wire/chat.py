@@ -386,6 +386,10 @@ class ChatCodec(TurnEvents, ReceiptForm, HostWords):
         """The text of a serialised ChatEvent that holds a TextDelta."""
         return chat_pb2.ChatEvent.FromString(event).text_delta.text
 
+    def attempt(self, event: bytes) -> int:
+        """The attempt of a serialised ChatEvent that holds a TurnStarted."""
+        return chat_pb2.ChatEvent.FromString(event).turn_started.attempt
+
     def turn_finished(self, message: bytes, usage: bytes) -> bytes:
         """A serialised TurnFinished."""
         finished = chat_pb2.TurnFinished

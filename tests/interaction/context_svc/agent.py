@@ -40,6 +40,12 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     """No arguments."""
 
 
+class Pause(msgspec.Struct, forbid_unknown_fields=True):
+    """Why to wait: a model that asks the same twice is told what it knows."""
+
+    reason: str = ""
+
+
 @dataclass
 class World:
     """The world that actions change: a file with one line for each effect. `gate` holds an effect back."""
@@ -65,7 +71,7 @@ class World:
         more = (NextAction(action="hold"),) if line.text == "hello, and hold" else ()
         return Output(content="written", next_actions=more)
 
-    async def _hold(self, arguments: Nothing, setting: Setting) -> Output:
+    async def _hold(self, arguments: Pause, setting: Setting) -> Output:
         self.entered.set()
         await self.gate.wait()
         return Output(content="held")
@@ -90,7 +96,7 @@ class World:
             Tool(
                 name="hold",
                 description="Waits for the test.",
-                arguments=Nothing,
+                arguments=Pause,
                 perform=self._hold,
                 agent="test",
                 effect=Effect.NONE,
