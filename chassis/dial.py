@@ -56,7 +56,9 @@ def open_channel(
     cap: timedelta = timedelta(seconds=30),
     certificates: Certificates | None = None,
 ) -> grpc.aio.Channel:
-    """A channel to the room `callee` at ``unix:/path`` or ``host:port`` (every address of the name, in turn).
+    """A channel to the room `callee` at ``unix:/path``, ``host:port`` or ``ipv4:a:port,b:port``.
+
+    Calls go to every address of the name, or of the list, in turn.
 
     A unary call gets its own `timeout` (`cap` without one), or the current call's remaining time less 200 ms
     if that is less; it raises DeadlineExceeded when nothing is left. A stream has only the `timeout` it asks
@@ -67,12 +69,13 @@ def open_channel(
     options = _options(max_message)
     if address.startswith("unix:"):
         return _Dialled(grpc.aio.insecure_channel(address, options), identity, callee, cap)
+    target = address if address.startswith(("ipv4:", "ipv6:")) else f"dns:///{address}"
     if certificates is None and identity is None:
-        return _Dialled(grpc.aio.insecure_channel(f"dns:///{address}", options), None, callee, cap)
+        return _Dialled(grpc.aio.insecure_channel(target, options), None, callee, cap)
     if certificates is None:
         raise KeyRefused(f"{callee} is reached over the network and this room has no certificate")
     options.append(("grpc.ssl_target_name_override", callee))
-    inner = grpc.aio.secure_channel(f"dns:///{address}", certificates.for_channel(), options)
+    inner = grpc.aio.secure_channel(target, certificates.for_channel(), options)
     return _Dialled(inner, identity, callee, cap)
 
 

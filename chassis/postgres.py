@@ -191,7 +191,11 @@ async def _open(dsn: str, schema: str, size: int) -> asyncpg.Pool[asyncpg.Record
             dsn, min_size=1, max_size=size, timeout=5, command_timeout=10, server_settings=settings
         )
         if not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
-            await pool.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            # The lock: of two processes that make one schema at once, PostgreSQL lets the second fail.
+            await pool.execute(
+                "BEGIN; SELECT pg_advisory_xact_lock(hashtext('schema'));"
+                f" CREATE SCHEMA IF NOT EXISTS {schema}; COMMIT"
+            )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"cannot open PostgreSQL: {type(error).__name__}") from error
     return pool

@@ -7,13 +7,13 @@ that has lost its store.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from chassis.database import Statement, Unit
+from chassis.whole import write_whole
 from context_svc import session_rows
 from context_svc.clearing import relabel, remove
 
@@ -131,12 +131,7 @@ class ErasureFile:
     def write(self, erasures: Iterable[Erasure]) -> None:
         """Make the file hold these."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self._path.with_name(f"{FILE}.new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.writelines(json.dumps(astuple(each)) + "\n" for each in erasures)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        write_whole(self._path, "".join(json.dumps(astuple(each)) + "\n" for each in erasures).encode())
 
     def read(self) -> list[Erasure]:
         """What the file holds; nothing when there is none."""

@@ -472,7 +472,9 @@ def left_behind(claim: Claim, codec: RunCodec) -> Unit[tuple[str, tuple[Call, ..
         match row["kind"]:
             case Kind.TURN_STARTED:
                 attempt = codec.attempt(row["data"])
-            case Kind.TEXT_DELTA if attempt == claim.attempt:  # what was said before it stopped on its way is kept
+            case Kind.TEXT_DELTA if (
+                attempt == claim.attempt
+            ):  # what was said before it stopped on its way is kept
                 pieces.append(codec.delta_text(row["data"]))
             case Kind.TEXT_DELTA:
                 pass

@@ -125,8 +125,8 @@ class Schedule:
     async def drain(self, grace: float) -> None:
         """Take no more turns, wait at most `grace` seconds for those that run, and end what is left with what it said.
 
-        What runs goes back to the queue at its next step boundary, if it comes to one. What is queued goes on where there
-        is another process, or at the next start.
+        What runs goes back to the queue at its next step boundary, if it comes to one. What is queued goes on where
+        there is another process, or at the next start.
         """
         self._draining = True
         self._runs.give_back()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
@@ -16,6 +17,7 @@ from chassis import ids
 from chassis.clock import Clock, SystemClock
 from chassis.keys import KeySet, load_or_create_key, to_jwk
 from chassis.tokens import Signer
+from chassis.whole import write_whole
 
 ISSUER = "assistant.mesh"
 AUDIENCE = "mesh"
@@ -110,10 +112,12 @@ class UserKeys:
     def renew(self, *, now: bool = False) -> Renewal:
         """Make the keys that are due, delete those whose end has come, take up those that others put there.
 
-        With `now` every key is replaced and the old ones count no longer. Raises chassis.keys.KeyRefused.
+        With `now` every key is replaced and the old ones count no longer. Replicas that share the folder do this one
+        after the other, so that all of them begin with the same keys. Raises chassis.keys.KeyRefused.
         """
         before = {key.key_id: key for key in self.announced}
-        self._take({purpose: self._due(purpose, replace=now) for purpose in _PLACES})
+        with _alone(self._folder):
+            self._take({purpose: self._due(purpose, replace=now) for purpose in _PLACES})
         after = {key.key_id: key for key in self.announced}
         return Renewal(
             changed=tuple(key for key_id, key in after.items() if before.get(key_id) != key),
@@ -202,12 +206,15 @@ class UserKeys:
 
     def publish(self, path: Path) -> None:
         """Write the key set where Envoy reads it: whole or not at all."""
-        fresh = path.with_name(f"{path.name}.new")
-        with fresh.open("wb") as file:
-            file.write(self.jwks())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, self.jwks(), mode=0o644)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from the folder while the block runs."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def made_us(key_id: str) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from chassis.certificates import Certificates
 from mesh import authority, keys
 from mesh.places import Places
 from mesh.rooms import Model, Room, python_rooms
@@ -31,8 +32,9 @@ class Process:
     """A room that runs."""
 
     name: str
+    room: str
     process: subprocess.Popen[bytes]
-    socket: Path
+    address: str
     log: Path
     ready_seconds: float = 0.0
 
@@ -101,14 +103,15 @@ class Machine:
                 stdout=output,
                 stderr=output,
             )
-        started = Process(name=label, process=process, socket=socket, log=log)
+        address = environment.get(f"{name.upper()}_LISTEN", f"unix:{socket}")
+        started = Process(name=label, room=name, process=process, address=address, log=log)
         self.running[label] = started
         return started
 
     async def ready(self, started: Process) -> None:
         """Return when a room serves; notes how long it took."""
         began = time.monotonic()
-        while not await serves(f"unix:{started.socket}"):
+        while not await _serves(_dialled(started, self.places.keys / "tls")):
             assert started.process.poll() is None, started.log.read_text()[-3000:]
             assert time.monotonic() - began < READY, started.log.read_text()[-3000:]
             await asyncio.sleep(0.02)
@@ -132,9 +135,9 @@ def _operator(replica: str) -> str:
     return "operator" if replica == "context" else f"operator-{replica}"
 
 
-async def serves(address: str) -> bool:
-    """Whether the process at an address says SERVING."""
-    async with grpc.aio.insecure_channel(address, _LOCAL) as channel:
+async def _serves(opened: grpc.aio.Channel) -> bool:
+    """Whether the process behind a channel says SERVING; closes it."""
+    async with opened as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=1
@@ -142,6 +145,15 @@ async def serves(address: str) -> bool:
         except grpc.aio.AioRpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _dialled(process: Process, tls: Path) -> grpc.aio.Channel:
+    """A channel as the edge dials a room."""
+    if process.address.startswith("unix:"):
+        return grpc.aio.insecure_channel(process.address, _LOCAL)
+    shown = Certificates.read(tls, "envoy").for_channel()
+    named = ("grpc.ssl_target_name_override", process.room)
+    return grpc.aio.secure_channel(process.address, shown, [*_LOCAL, named])
 
 
 @asynccontextmanager

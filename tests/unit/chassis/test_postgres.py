@@ -70,6 +70,18 @@ class TestServer:
             assert await one.write("a", next_number) == 1
             assert await other.write("a", next_number) == 2
 
+    @pytest.mark.requirement("OPS-4")
+    async def test_processes_that_start_together_share_a_schema_that_was_not_there(
+        self, postgres_url: str
+    ) -> None:
+        async def start(schema: str) -> int:
+            async with postgres.connect(postgres_url, schema=schema, size=1) as opened:
+                await opened.migrate([NOTES])
+                return await opened.read(count)
+
+        for attempt in range(5):
+            assert await asyncio.gather(*(start(f"fresh{attempt}") for _ in range(6))) == [0] * 6
+
     async def test_each_schema_is_its_own_database(self, postgres_url: str) -> None:
         async with (
             postgres.connect(postgres_url, schema="first") as one,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import stat
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,3 +80,17 @@ def test_the_secret_is_private_kept_and_different_for_each_purpose(tmp_path: Pat
     path.write_bytes(b"short")
     with pytest.raises(KeyRefused):
         ServerSecret.load_or_create(path)
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("OPS-4")
+def test_replicas_that_begin_at_once_begin_with_the_same_keys(tmp_path: Path) -> None:
+    begin = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(4, mp_context=begin) as pool:
+        found = [set(each) for each in pool.map(_announced, [tmp_path / "users"] * 8)]
+    assert len(found[0]) == 3  # one of each kind
+    assert all(each == found[0] for each in found)
+
+
+def _announced(folder: Path) -> list[str]:
+    return [key.key_id for key in UserKeys.load_or_create(folder).announced]
