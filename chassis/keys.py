@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from chassis.whole import create_whole
 
 Jwk: TypeAlias = Mapping[str, object]
 
@@ -24,20 +25,12 @@ class KeyRefused(Exception):
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     """The private key in `path` (PEM, mode 0600), made when there is none. Raises KeyRefused."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _load(path)
-    key = Ed25519PrivateKey.generate()
-    with os.fdopen(handle, "wb") as file:
-        file.write(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+    if not path.exists():
+        made = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        file.flush()
-        os.fsync(file.fileno())
-    return key
+        create_whole(path, made)
+    return _load(path)
 
 
 def _load(path: Path) -> Ed25519PrivateKey:

@@ -231,7 +231,9 @@ class OrchestratorTurn:
 
     async def give_back(self) -> None:
         """Ask the turn to stop at its next step boundary."""
-        await self.send(turn_pb2.RunTurnRequest(**{"yield": turn_pb2.YieldTurn()}))
+        request = turn_pb2.RunTurnRequest()
+        getattr(request, "yield").SetInParent()  # the field's name is a word of the language
+        await self.send(request)
 
     async def effect_recorded(self, call_id: str) -> None:
         """Let an action with effects run."""

@@ -27,6 +27,7 @@ from context_svc.known import Known, known
 from context_svc.leavings import Left
 from context_svc.messages import NOTHING, Branch, branch
 from context_svc.receipts import Arrivals, Tally
+from context_svc.remains import RemainsCodec, left_behind
 from context_svc.run_frames import (
     Alive,
     Call,
@@ -118,23 +119,14 @@ class Host(Protocol):
         """Keep what an action left behind with its ToolFinished. Raises ClaimLost and StoreUnavailable."""
 
 
-class RunCodec(WaitCodec, Protocol):
+class RunCodec(WaitCodec, RemainsCodec, Protocol):
     """Writes what a run puts into the log."""
 
     def text_delta(self, text: str) -> bytes:
         """A serialised TextDelta; ReasoningDelta has the same form."""
 
-    def delta_text(self, event: bytes) -> str:
-        """The text of a serialised ChatEvent that holds a TextDelta."""
-
-    def attempt(self, event: bytes) -> int:
-        """The attempt of a serialised ChatEvent that holds a TurnStarted."""
-
     def partial_body(self, text: str) -> bytes:
         """The body of an answer that broke off."""
-
-    def call(self, event: bytes) -> Call:
-        """The call of a serialised ChatEvent that tells of its begin or its end."""
 
     def tool_stopped(self, call: Call, *, in_doubt: bool) -> bytes:
         """A serialised ToolFinished of an action that was cut off."""
@@ -456,34 +448,6 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
         summary=summary,
         cache_epoch=(yield from erasures.epoch()),
     )
-
-
-def left_behind(claim: Claim, codec: RunCodec) -> Unit[tuple[str, tuple[Call, ...]]]:
-    """What the last attempt of a turn had said, and its actions with effects that have no end."""
-    rows = yield Statement(
-        "SELECT kind, data FROM event WHERE session_id = :session AND sequence > :accepted"
-        " AND turn_id = :turn AND kind IN (11, 12, 14, 16) ORDER BY sequence",
-        {"session": claim.session_id, "accepted": claim.accepted_sequence, "turn": claim.turn_id},
-    )
-    pieces: list[str] = []
-    calls: dict[str, Call] = {}
-    attempt = 0
-    for row in rows:
-        match row["kind"]:
-            case Kind.TURN_STARTED:
-                attempt = codec.attempt(row["data"])
-            case Kind.TEXT_DELTA if (
-                attempt == claim.attempt
-            ):  # what was said before it stopped on its way is kept
-                pieces.append(codec.delta_text(row["data"]))
-            case Kind.TEXT_DELTA:
-                pass
-            case Kind.TOOL_STARTED:
-                call = codec.call(row["data"])
-                calls[call.id] = call
-            case _:
-                calls.pop(codec.call(row["data"]).id, None)
-    return "".join(pieces), tuple(call for call in calls.values() if call.effect)
 
 
 async def _all_of(works: Iterable[asyncio.Task[None]]) -> None:

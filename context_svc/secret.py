@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 from chassis.keys import KeyRefused
+from chassis.whole import create_whole
 
 _SIZE = 32
 
@@ -23,7 +23,7 @@ class ServerSecret:
     def load_or_create(cls, path: Path) -> ServerSecret:
         """The secret in `path` (mode 0600), made when there is none. Raises KeyRefused."""
         if not path.exists():
-            _create(path)
+            create_whole(path, secrets.token_bytes(_SIZE))  # one winner when two processes start together
         if path.stat().st_mode & 0o077:
             raise KeyRefused(f"{path} can be read by others: chmod 600")
         value = path.read_bytes()
@@ -34,18 +34,3 @@ class ServerSecret:
     def key(self, purpose: str) -> bytes:
         """A key of 32 bytes for one purpose, of no use for any other."""
         return hmac.digest(self._value, purpose.encode(), hashlib.sha256)
-
-
-def _create(path: Path) -> None:
-    """Whole or not at all, and one winner when two processes start together."""
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(_SIZE))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        path.hardlink_to(fresh)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()

@@ -120,7 +120,7 @@ async def keep_calling(phone: Device, session: str, stop: asyncio.Event, calls: 
     files: Any = media_pb2_grpc.MediaServiceStub(phone.channel)
     agent: Any = agent_pb2_grpc.AgentServiceStub(phone.channel)
     while not stop.is_set():
-        asked = (
+        asked: tuple[tuple[Any, Any], ...] = (
             (phone.sessions.GetSession, session_pb2.GetSessionRequest(session_id=session)),
             (phone.sessions.CreateSession, session_pb2.CreateSessionRequest(session_id=ids.uuid())),
             (models.ListModels, generation_pb2.ListModelsRequest()),
@@ -129,7 +129,7 @@ async def keep_calling(phone: Device, session: str, stop: asyncio.Event, calls: 
         )
         for call, request in asked:
             try:
-                await call(request, metadata=phone.metadata, timeout=10)  # type: ignore[operator]
+                await call(request, metadata=phone.metadata, timeout=10)
                 calls["OK"] += 1
             except grpc.aio.AioRpcError as error:
                 calls[f"{type(request).__name__}: {error.code().name}: {error.details()}"] += 1

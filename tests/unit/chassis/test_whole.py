@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.whole import write_whole
+from chassis.whole import create_whole, write_whole
 
 pytestmark = pytest.mark.requirement("OPS-4")
 
@@ -28,3 +28,13 @@ def test_a_write_that_fails_leaves_what_was_there_and_no_draft(tmp_path: Path) -
     with pytest.raises(OSError):
         write_whole(path, b"x")
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
+def test_of_those_that_make_a_file_at_once_one_wins_and_no_reader_sees_half_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "room.key"
+    wanted = [bytes([number]) * 100_000 for number in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda data: create_whole(path, data), wanted))
+    assert sum(made) == 1
+    assert path.read_bytes() == wanted[made.index(True)]
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
