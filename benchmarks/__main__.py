@@ -7,13 +7,14 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import time
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import additions, engine, generation, logins, pages, rows, unary, world
+from benchmarks import additions, engine, generation, litellm_proxy, logins, pages, rows, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -24,12 +25,18 @@ def main() -> None:
     parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
     parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
     parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
+    parser.add_argument(
+        "--litellm", default=shutil.which("litellm") or "", help="a LiteLLM proxy's program to measure beside"
+    )
     asked = parser.parse_args()
     found: list[rows.Row] = []
     if not asked.only_model:
         found += asyncio.run(pages.history_pages())
         found += asyncio.run(_through_providers(asked.messages))
         found += [asyncio.run(additions.plugin_call()), asyncio.run(additions.server_call())]
+    if asked.litellm:
+        with world.provider() as port:
+            found += asyncio.run(litellm_proxy.rows(asked.litellm, port))
     if asked.model:
         found += engine.rows_of(asked.model)
     _show(found)
