@@ -12,7 +12,7 @@ from assistant.chat.v1 import chat_pb2
 from tests.robustness.checker import Balance, balance_faults, faults
 from tests.robustness.client import Device, Told, device
 from tests.robustness.fault_proxy import Fault, FaultProxy
-from tests.robustness.mesh import front, machine
+from tests.robustness.mesh import Machine, front, machine
 from tests.robustness.provider import TOKENS, Provider
 from tests.robustness.table import tell
 
@@ -24,7 +24,8 @@ SIGN_INS = 3
 
 
 @pytest.mark.requirement("CHAT-2")
-async def test_messages_sent_again_and_again_run_once(long_loops: bool) -> None:
+@pytest.mark.parametrize("kills", [False, True], ids=["no kills", "kills"])
+async def test_messages_sent_again_and_again_run_once(long_loops: bool, kills: bool) -> None:
     count, chance = MESSAGES[long_loops], random.Random(17)
     async with (
         Provider(counts="numbered message").running() as provider,
@@ -39,6 +40,10 @@ async def test_messages_sent_again_and_again_run_once(long_loops: bool) -> None:
                     await signed_in(here.context(), f"127.0.0.1:{proxy.port}") for _ in range(SIGN_INS)
                 ]
                 breaking = asyncio.ensure_future(keep_breaking(proxy, chance))
+                killed: list[int] = []
+                killing = asyncio.ensure_future(
+                    keep_killing(here, tolds, count // 10 if kills else count, killed)
+                )
                 requests = [
                     (
                         number % SESSIONS,
@@ -49,30 +54,37 @@ async def test_messages_sent_again_and_again_run_once(long_loops: bool) -> None:
                 work = asyncio.Queue[tuple[int, chat_pb2.SendMessageRequest]]()
                 for each in repeated(requests, chance):
                     work.put_nowait(each)
-                await asyncio.gather(*(send_all(work, each, tolds) for each in devices for _ in range(2)))
+                await asyncio.gather(
+                    *(send_all(work, each, tolds, pause=0.3 * kills) for each in devices for _ in range(2))
+                )
                 breaking.cancel()
+                await stopped(killing, here)
                 proxy.heal()
                 for place, request in requests:  # whoever got no answer asks until there is one
                     if request.message.client_message_id not in tolds[place].acknowledged:
                         await phone.insist(lambda r=request, p=place: phone.send(r, tolds[p]))  # type: ignore[misc]
                 histories = [
-                    await phone.history(session, told, within=20)
-                    for session, told in zip(sessions, tolds, strict=True)
+                    await phone.history(session, told) for session, told in zip(sessions, tolds, strict=True)
                 ]
                 for sender in devices:
                     await sender.close()
     balance = Balance(provider_calls=provider.calls, provider_tokens=provider.calls * TOKENS)
-    found = [fault for each in histories for fault in faults(each)] + balance_faults(histories, balance)
+    found = [fault for each in histories for fault in faults(each)]
+    found += (
+        [] if kills else balance_faults(histories, balance)
+    )  # what a kill interrupts is reported by nobody
     turns = sum("turnAccepted" in event for each in histories for event in each.log)
     answered = sum(len(replies) for told in tolds for replies in told.replies.values())
     tell(
-        "messages sent 1-5 times",
-        f"{count} messages, {answered} answers, {turns} turns, {provider.calls} calls, {proxy.cuts} cuts",
+        "messages sent 1-5 times" + (", kills" if kills else ""),
+        f"{count} messages, {answered} answers, {turns} turns, {provider.calls} calls, {proxy.cuts} cuts,"
+        f" {len(killed)} kills",
         len(found),
     )
     assert not found
     assert turns == count
     assert provider.calls <= count
+    assert bool(killed) is kills
 
 
 def repeated(
@@ -95,15 +107,40 @@ async def signed_in(direct: str, address: str) -> Device:
 
 
 async def send_all(
-    work: asyncio.Queue[tuple[int, chat_pb2.SendMessageRequest]], sender: Device, tolds: list[Told]
+    work: asyncio.Queue[tuple[int, chat_pb2.SendMessageRequest]],
+    sender: Device,
+    tolds: list[Told],
+    *,
+    pause: float,
 ) -> None:
-    """Send what there is, once each, whether it is answered or not."""
+    """Send what there is, once each, whether it is answered or not; after a refusal wait for `pause` seconds."""
     while not work.empty():
         place, request = work.get_nowait()
         try:
             await sender.send(request, tolds[place])
         except grpc.aio.AioRpcError as error:
             sender.refused.append(error.code())
+            await asyncio.sleep(pause)
+
+
+async def keep_killing(here: Machine, tolds: list[Told], every: int, killed: list[int]) -> None:
+    """Kill and start context_svc each time that so many more messages were acknowledged."""
+    while True:
+        while sum(len(told.acknowledged) for told in tolds) < every * (len(killed) + 1):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        here.running["context"].kill()
+        killed.append(len(killed))
+        await here.start("context")
+
+
+async def stopped(killing: asyncio.Future[None], here: Machine) -> None:
+    """End the killing with the room up."""
+    killing.cancel()
+    await asyncio.wait({killing})
+    if here.running["context"].process.poll() is not None:
+        await here.start("context")
+    else:
+        await here.ready(here.running["context"])
 
 
 async def keep_breaking(proxy: FaultProxy, chance: random.Random) -> None:
