@@ -51,6 +51,7 @@ async def _compare(model: str, started: float, here: object) -> list[Row]:
         for _ in range(ROUNDS):
             through.append(await _through(signed_in))
             bare.append(await _alone(http))
+        batched = [await _together(http) for _ in range(ROUNDS)]
     ours, own = _middle(through), _middle(bare)
     return [
         Row(
@@ -77,7 +78,30 @@ async def _compare(model: str, started: float, here: object) -> list[Row]:
             met=ours[1].first / own[1].first <= 1.2,
             detail=f"{ours[1].first:.2f} s, tool choice included, against {own[1].first:.2f} s",
         ),
+        _batching(batched),
     ]
+
+
+def _batching(rounds: list[tuple[float, float]]) -> Row:
+    one, two = (statistics.median(each) for each in zip(*rounds, strict=True))
+    return Row(
+        name="two answers at once of the built-in engine over one, tokens in all",
+        value=two / one,
+        unit="x",
+        target="",
+        met=None,
+        detail=f"{two:.1f} against {one:.1f} tokens/s, prompts read before",
+    )
+
+
+async def _together(http: httpx.AsyncClient) -> tuple[float, float]:
+    """Tokens a second of one answer, and of two at once in all."""
+    told: list[list[dict[str, str]]] = [[{"role": "user", "content": words}] for words in (FIRST, SECOND)]
+    for messages in told:
+        await _completion(http, messages)
+    _, alone = await _completion(http, told[0])
+    paces = await asyncio.gather(*(_completion(http, messages) for messages in told))
+    return alone.rate, sum(pace.rate for _, pace in paces)
 
 
 def _middle(rounds: list[tuple[Pace, Pace]]) -> tuple[Pace, Pace]:
