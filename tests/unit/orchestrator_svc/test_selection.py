@@ -15,7 +15,7 @@ from orchestrator_svc.effects import Emit, Generate, Suspend, ToolFinished
 from orchestrator_svc.errors import Reason
 from orchestrator_svc.gauge import Gauge
 from orchestrator_svc.inputs import Started, ToolRequested
-from orchestrator_svc.material import Answered, ApprovalAnswer, Decision
+from orchestrator_svc.material import Answered, ApprovalAnswer, Decision, Purpose
 from orchestrator_svc.policy import Offer
 from orchestrator_svc.selection import Limits, Selection
 from orchestrator_svc.tools.find_tools import FIND_TOOLS, NAME
@@ -345,3 +345,10 @@ def test_a_found_action_with_an_effect_still_asks_and_is_there_when_the_turn_goe
     again >> Started(models=(WIDE,)) << (opened(), ended("c", "denied"))
     again << generate("Error ACTION_DENIED: The person said no.")
     assert tooled(again) == [(["send_letter"], False)]
+
+
+def test_a_direct_call_finds_among_all_that_is_ready() -> None:
+    asked = order(purpose=Purpose.ACTION, action=finding("feed"))
+    direct = Turn(asked, (*BUILT_IN, *ZOO[:3], added("feed_dragon", ready=False)), Limits(actions=1))
+    found = direct.find("feed the animals", 8)
+    assert ({spec.name for spec in found.specs}, found.more) == ({each.name for each in ZOO[:3]}, 0)
