@@ -29,41 +29,48 @@ _SILENT = frozenset(
 
 
 class Relevance:
-    """An index of actions, made once for the actions of a turn."""
+    """An index of actions."""
 
     def __init__(self, specs: Iterable[ToolSpec]) -> None:
-        self._bags = {spec.name: _bag(spec) for spec in specs}
-        self._postings: dict[str, list[str]] = {}
-        for name, bag in self._bags.items():
+        bags = {spec.name: _bag(spec) for spec in specs}
+        usual = sum(map(_size, bags.values())) / max(1, len(bags)) or 1.0
+        named: dict[str, list[str]] = {}
+        for name, bag in bags.items():
             for word in bag:
-                self._postings.setdefault(word, []).append(name)
-        self._usual = sum(map(_size, self._bags.values())) / max(1, len(self._bags)) or 1.0
+                named.setdefault(word, []).append(name)
+        self._scores: dict[str, tuple[tuple[str, float], ...]] = {}
+        for word, names in named.items():
+            rare = math.log(1 + (len(bags) - len(names) + 0.5) / (len(names) + 0.5))
+            self._scores[word] = tuple((name, rare * _weight(bags[name], word, usual)) for name in names)
 
     def ranked(self, text: str, *, least: float) -> tuple[str, ...]:
         """Names of what the text is about, the best first; without those below `least` of the best's score."""
         scores: dict[str, float] = {}
         for word in dict.fromkeys(_words(text[-_LONGEST:])):  # in order: a sum of floats depends on it
             if word not in _SILENT:
-                for name, score in self._scores(word):
+                for name, score in self._scores.get(word, ()):
                     scores[name] = scores.get(name, 0.0) + score
         floor = least * max(scores.values(), default=0.0)
         able = (name for name, score in scores.items() if score >= floor)
         return tuple(sorted(able, key=lambda name: (-scores[name], name)))
 
-    def _scores(self, word: str) -> Iterator[tuple[str, float]]:
-        names = self._postings.get(word, ())
-        rare = math.log(1 + (len(self._bags) - len(names) + 0.5) / (len(names) + 0.5))
-        for name in names:
-            bag = self._bags[name]
-            damping = _SATURATION * (1 - _LENGTH + _LENGTH * _size(bag) / self._usual)
-            yield name, rare * bag[word] * (_SATURATION + 1) / (bag[word] + damping)
+
+@lru_cache(maxsize=8)  # the actions of a room change seldom; nothing that anybody said is kept
+def relevance(specs: tuple[ToolSpec, ...]) -> Relevance:
+    """The index of these actions."""
+    return Relevance(specs)
+
+
+def _weight(bag: Mapping[str, float], word: str, usual: float) -> float:
+    """How much the word counts for an action, the less the more other words it has."""
+    damping = _SATURATION * (1 - _LENGTH + _LENGTH * _size(bag) / usual)
+    return bag[word] * (_SATURATION + 1) / (bag[word] + damping)
 
 
 def _size(bag: Mapping[str, float]) -> float:
     return sum(bag.values())
 
 
-@lru_cache(maxsize=2_048)  # an action's words change with its description alone
 def _bag(spec: ToolSpec) -> Mapping[str, float]:
     """The words of an action, each with how much it counts."""
     bag: Counter[str] = Counter()
@@ -76,9 +83,12 @@ def _bag(spec: ToolSpec) -> Mapping[str, float]:
 
 def _words(text: str) -> Iterator[str]:
     """Words without case, accents and a plural's s; of writing without spaces every pair of characters."""
-    apart = unicodedata.normalize("NFKD", _CAMEL.sub(" ", text))
-    bare = "".join(each for each in apart if not unicodedata.combining(each))
-    for match in _WORD.finditer(unicodedata.normalize("NFKC", bare).casefold()):
+    text = _CAMEL.sub(" ", text)
+    if not text.isascii():
+        apart = unicodedata.normalize("NFKD", text)
+        bare = "".join(each for each in apart if not unicodedata.combining(each))
+        text = unicodedata.normalize("NFKC", bare)
+    for match in _WORD.finditer(text.casefold()):
         word = match[0]
         if _JOINED.fullmatch(word):
             yield from (word[at : at + 2] for at in range(len(word) - 1))

@@ -19,7 +19,7 @@ from orchestrator_svc.gauge import Gauge
 from orchestrator_svc.inputs import Failed
 from orchestrator_svc.policy import Offer
 from orchestrator_svc.prompt import ToolSpec
-from orchestrator_svc.relevance import Relevance
+from orchestrator_svc.relevance import Relevance, relevance
 from orchestrator_svc.tools import find_tools
 from orchestrator_svc.tools.tool import Found
 
@@ -86,9 +86,9 @@ class Selection:
     def __init__(
         self, allowed: Mapping[str, Offer], limits: Limits | None = None, context_tokens: int = 0
     ) -> None:
-        ready = {name: offer for name, offer in sorted(allowed.items()) if offer.ready}
-        self._always = {name: offer for name, offer in ready.items() if not offer.added}
-        self._added = {name: offer for name, offer in ready.items() if offer.added}
+        self._ready = {name: offer for name, offer in sorted(allowed.items()) if offer.ready}
+        self._always = {name: offer for name, offer in self._ready.items() if not offer.added}
+        self._added = {name: offer for name, offer in self._ready.items() if offer.added}
         always = [offer.spec for offer in self._always.values()]
         self._room = room(limits or Limits(), always, context_tokens)
         added = [offer.spec for offer in self._added.values()]
@@ -98,8 +98,9 @@ class Selection:
     @property
     def allowed(self) -> dict[str, Offer]:
         """All that may be called, in the order of names; to find more there is only when not all is offered."""
-        everything = sorted({**self._always, **self._added}.items())
-        return {name: offer for name, offer in everything if not (self.whole and name == find_tools.NAME)}
+        return {
+            name: offer for name, offer in self._ready.items() if not (self.whole and name == find_tools.NAME)
+        }
 
     @property
     def offered(self) -> tuple[Offer, ...]:
@@ -123,9 +124,9 @@ class Selection:
     def find(self, query: str, limit: int) -> Found:
         """What answers a search, the best first, as far as all of it can be offered together."""
         ranked = self._relevance.ranked(query, least=_NEAR_THE_BEST)
-        fitting = set(self._fitting(ranked[:limit], self._room))
-        known = {**self._always, **self._added}
-        specs = tuple(known[name].spec for name in ranked[:limit] if name in fitting or name in self._always)
+        asked = ranked[:limit]
+        fitting = asked if self.whole else (*self._always, *self._fitting(asked, self._room))
+        specs = tuple(self._ready[name].spec for name in asked if name in fitting)
         agents = sorted({offer.agent for offer in self._added.values()})
         return Found(specs=specs, more=len(ranked) - len(specs), agents=tuple(agents))
 
@@ -145,8 +146,8 @@ class Selection:
 
     @cached_property
     def _relevance(self) -> Relevance:
-        offers = (*self._always.values(), *self._added.values())
-        return Relevance(offer.spec for offer in offers if offer.name != find_tools.NAME)
+        offers = self._ready.values()
+        return relevance(tuple(offer.spec for offer in offers if offer.name != find_tools.NAME))
 
     def _found(self, arguments: str) -> tuple[str, ...]:
         asked = find_tools.wanted(arguments)
