@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from orchestrator_svc.tools.tool import Effect, Example, Output, Setting, Tool
 
 NAME = "find_tools"
-_DESCRIPTION = 200  # characters of a description that a result shows
+_DESCRIPTION, _END = 200, "\n"  # of a description a result shows so many characters of the first line
 
 
 class ToFind(msgspec.Struct, forbid_unknown_fields=True):
@@ -35,12 +34,9 @@ async def _find_tools(arguments: ToFind, setting: Setting) -> Output:
     if not found.specs:
         others = f" Others are of: {', '.join(found.agents)}." if found.agents else ""
         return Output(content=f"No action is described in these words.{others}")
-    listed = [
-        {"name": spec.name, "description": spec.description.partition("\n")[0][:_DESCRIPTION]}
-        for spec in found.specs
-    ]
-    told = {"callable_now": listed, **({"not_shown": found.more} if found.more else {})}
-    return Output(content=json.dumps(told, ensure_ascii=False))
+    lines = [f"{spec.name}: {spec.description.partition(_END)[0][:_DESCRIPTION]}" for spec in found.specs]
+    more = [f"({found.more} more answer to these words.)"] if found.more else []
+    return Output(content="\n".join(("Nothing is done yet. Call one of these now:", *lines, *more)))
 
 
 FIND_TOOLS = Tool(
