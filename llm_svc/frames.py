@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from llm_svc.generation import Message, Request, ToolChoice, ToolResult
+from llm_svc.generation import Message, Request, Tool, ToolChoice, ToolResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,12 +27,16 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """Answers the calls of the last step; ``messages`` replaces the whole window when it was fitted anew."""
+    """Answers the calls of the last step; ``messages`` replaces the whole window when it was fitted anew.
+
+    ``tools`` are those on offer from now on; None: the same as before.
+    """
 
     results: tuple[ToolResult, ...]
     messages: tuple[Message, ...] | None = None
     tool_choice: ToolChoice = ToolChoice.AUTO
     max_cost: int | None = None
+    tools: tuple[Tool, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from llm_svc.generation import (
 )
 
 NONE = "none"
+SEARCH = "find_tools"  # looking for a tool does nothing of what was asked
 MAX_ROUTED_STEPS = 4
 EARLIER_CHARS = 240
 RESULT_CHARS = 300
@@ -142,7 +143,7 @@ def _earlier(messages: Sequence[Message]) -> str:
 
 
 def _done(messages: Sequence[Message]) -> str:
-    calls = {call.id: call for call in calls_in(tuple(messages))}
+    calls = {call.id: call for call in calls_in(tuple(messages)) if call.name != SEARCH}
     results = [part for m in messages for part in m.parts if isinstance(part, ToolResult)]
     lines = [_done_line(calls[result.call_id], result) for result in results if result.call_id in calls]
     return "\nDone already:\n" + "\n".join(lines) if lines else ""

@@ -200,7 +200,8 @@ class _Run:
         answered = Message(role=Role.TOOL, parts=answer.results)
         window = answer.messages or (*self._request.messages, said.message(), answered)
         parameters = replace(self._request.parameters, tool_choice=answer.tool_choice)
-        self._request = replace(self._request, messages=window, parameters=parameters)
+        tools = self._request.tools if answer.tools is None else answer.tools
+        self._request = replace(self._request, messages=window, parameters=parameters, tools=tools)
         try:
             pricing.require_affordable(self._request, self._choice.model, answer.max_cost)
         except ServiceError as refused:

@@ -108,12 +108,13 @@ def start(message: pb.StartGeneration) -> Start:
 
 
 def results(message: pb.ToolResults) -> Results:
-    """The answers to a step's calls."""
+    """The answers to a step's calls. Raises InvalidRequest for a tool whose schema is no object."""
     return Results(
         results=tuple(_result(each) for each in message.results),
         messages=window(message.window) if message.HasField("window") else None,
         tool_choice=_CHOICES.get(message.tool_choice, ToolChoice.AUTO),
         max_cost=message.max_cost_micro_usd if message.HasField("max_cost_micro_usd") else None,
+        tools=tools(message.tools) or None,
     )
 
 

@@ -92,9 +92,9 @@ class Actions:
         """The step is over."""
         self._calls.next_step()
 
-    def withdraw(self) -> None:
-        """Offer nothing: the model cannot ask."""
-        self._offers = {}
+    def allow(self, offers: Mapping[str, Offer]) -> None:
+        """From here on only these may be called."""
+        self._offers = offers
 
     def add(self, call: ToolCall) -> bool:
         """A call of this step. False when its id was used before in this turn."""
@@ -109,8 +109,11 @@ class Actions:
         """From here on others may have written a part of what decides about calls."""
         self._stands = replace(self._stands, tainted=True)
 
-    def consider(self, call: ToolCall) -> Iterator[Effect]:
-        """Run the call, ask the person, or answer it at once: a repetition, an unknown one, a broken one."""
+    def consider(self, call: ToolCall, refused: Failed | None = None) -> Iterator[Effect]:
+        """Run the call, ask the person, or answer it at once: a repetition, an unknown one, a broken one.
+
+        `refused`: why a known one does not run.
+        """
         if self._calls.repeats(call):
             return
         self._calls.fresh = True
@@ -118,7 +121,7 @@ class Actions:
         if offer is None:
             missing = f"There is no action {call.action[:64]!r}."
             yield from self._impossible(call, Failed(reason=Reason.ACTION_NOT_FOUND, message=missing))
-        elif (broken := _broken(call, offer)) is not None:
+        elif (broken := refused or _broken(call, offer)) is not None:
             yield from self._impossible(call, broken)
         elif policy.forbids(offer, call.arguments, self._stands):
             yield from self._impossible(call, _CONFINED)

@@ -22,6 +22,7 @@ from orchestrator_svc.access import POLICIES
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.extensions import extended
 from orchestrator_svc.peers import LlmModels
+from orchestrator_svc.selection import Limits
 from orchestrator_svc.servicer import SERVICE, TurnServicer
 from orchestrator_svc.settings import Settings
 from orchestrator_svc.turns import Turns
@@ -57,9 +58,10 @@ async def app(
         )
         models = LlmModels(channel, clock)
         tasks = await stack.enter_async_context(Tasks())
+        limits = Limits(actions=settings.offered_actions, share=settings.offered_percent / 100)
         if settings.warm_up:
-            tasks.spawn("warm-up", warm_up(models, catalogue, clock))
-        turns = Turns(models=models, catalogue=catalogue, clock=clock)
+            tasks.spawn("warm-up", warm_up(models, catalogue, limits, clock))
+        turns = Turns(models=models, catalogue=catalogue, clock=clock, limits=limits)
         running = serving(
             addresses=[settings.listen],
             services=[TurnServicer(turns, catalogue, models).register],

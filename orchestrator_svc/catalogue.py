@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator_svc.policy import Offer
-from orchestrator_svc.prompt import StandingPrefix, ToolSpec, standing_prefix
-from orchestrator_svc.tools.tool import Schema, Tool
+from orchestrator_svc.prompt import StandingPrefix, standing_prefix
+from orchestrator_svc.selection import Limits, Selection
+from orchestrator_svc.tools.tool import Origin, Schema, Tool
 
 
 class Catalogue:
@@ -36,13 +37,11 @@ class Catalogue:
         """All of them as a turn sees them."""
         return self._offers
 
-    def specs(self) -> tuple[ToolSpec, ...]:
-        """Those that are ready, as a model sees them."""
-        return tuple(tool.spec for tool in self if tool.ready)
-
-    def standing_prefix(self) -> StandingPrefix:
-        """What every conversation of this deployment begins with."""
-        return standing_prefix(self.specs())
+    def standing_prefix(self, limits: Limits, context_tokens: int) -> StandingPrefix:
+        """What every conversation of this deployment begins with, for a model that reads so many tokens."""
+        known = {offer.name: offer for offer in self._offers}
+        offered = Selection(known, limits, context_tokens).offered
+        return standing_prefix(tuple(offer.spec for offer in offered))
 
 
 def _offer(tool: Tool[Any]) -> Offer:
@@ -55,6 +54,7 @@ def _offer(tool: Tool[Any]) -> Offer:
         ready=tool.ready,
         foreign=tool.foreign or tool.outside,
         outside=tool.outside,
+        added=tool.origin is not Origin.BUILT_IN,
         hosted=tool.hosted,
         writes=tool.writes,
         wordless=tool.wordless,

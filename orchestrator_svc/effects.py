@@ -189,7 +189,8 @@ class Generate:
     """Run a model step.
 
     With `opens` a new stream begins with the whole window. Else the open one goes on with `results`; with
-    `refitted` the window goes too, because it is more than what was sent before. `withheld`: answer in words.
+    `refitted` the window goes too, because it is more than what was sent before; with `retooled` the tools, because
+    they are other ones. `withheld`: answer in words.
     """
 
     step: int
@@ -199,6 +200,7 @@ class Generate:
     results: tuple[ToolResult, ...] = ()
     opens: bool = True
     refitted: bool = False
+    retooled: bool = False
     withheld: bool = False
     parameters: Parameters = Parameters()
     placement: Placement = Placement.ANY

@@ -19,6 +19,7 @@ from orchestrator_svc.conversation import (
 )
 from orchestrator_svc.material import Material, Order, Purpose
 from orchestrator_svc.prompt import ToolSpec
+from orchestrator_svc.tools import find_tools
 from orchestrator_svc.tools.tool import Effect, Schema
 from orchestrator_svc.wording import decoded, free_texts, holds, texts, typed
 
@@ -44,6 +45,7 @@ class Offer:
     ready: bool = True
     foreign: bool = False
     outside: bool = False
+    added: bool = False  # by the operator: a plugin's or a server's
     writes: bool = False
     wordless: tuple[str, ...] = ()
 
@@ -56,15 +58,16 @@ class Offer:
 def offered(offers: Iterable[Offer], order: Order) -> dict[str, Offer]:
     """The actions this turn gets, by name, in the order of their names.
 
-    A model is offered what is configured, and always the same list unless the order narrows it: an engine
-    keeps what it read of it. A direct call may name any action; one that is not ready says so itself.
+    A model may use what is configured, unless the order narrows it; which of that it is offered, when it is much,
+    `selection` decides. A search for actions comes with any of them: it finds nothing else. A direct call may name
+    any action; one that is not ready says so itself.
     """
     known = {offer.name: offer for offer in sorted(offers, key=lambda offer: offer.name)}
     match order.purpose:
         case Purpose.ACTION:
             return known
         case Purpose.ANSWER if not order.without_actions:
-            wanted = order.only_actions or known
+            wanted = (*order.only_actions, find_tools.NAME) if order.only_actions else known
             return {name: offer for name, offer in known.items() if offer.ready and name in wanted}
         case _:
             return {}

@@ -58,7 +58,5 @@ def request_text(purpose: Purpose) -> str:
 
 
 def standing_prefix(tools: tuple[ToolSpec, ...]) -> StandingPrefix:
-    """The beginning of every answer's window, with the actions in the order in which turns offer them."""
-    return StandingPrefix(
-        system=system_text(Purpose.ANSWER), tools=tuple(sorted(tools, key=lambda t: t.name))
-    )
+    """The beginning of every answer's window, with the actions that a turn offers whatever was said."""
+    return StandingPrefix(system=system_text(Purpose.ANSWER), tools=tools)

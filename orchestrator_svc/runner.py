@@ -319,6 +319,7 @@ class Run:
             progress=lambda message, fraction: self._tell(
                 ToolProgressed(call_id=call.call_id, message=message, fraction=fraction)
             ),
+            find=self._turn.find,
         )
 
     async def _expire(self, call: ToolCall, seconds: float, *, hosted: bool = False) -> None:

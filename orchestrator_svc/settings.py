@@ -87,6 +87,19 @@ class Settings(_Settings):
         "whatever this room can.",
     )
 
+    offered_actions: int = Field(
+        default=24,
+        ge=1,
+        le=128,
+        description="Actions that a model is offered at once; of more it gets the built-in ones and what it needs.",
+    )
+    offered_percent: int = Field(
+        default=15,
+        ge=1,
+        le=50,
+        description="Percent of what the model reads that their descriptions and schemas may take.",
+    )
+
     @property
     def plugins(self) -> Path | None:
         """The folder of plugins, if there is one."""

@@ -12,6 +12,7 @@ from orchestrator_svc.egress.web import Egress, Site, egress
 from orchestrator_svc.settings import Settings
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.clock import CLOCK
+from orchestrator_svc.tools.find_tools import FIND_TOOLS
 from orchestrator_svc.tools.hosted import HOSTED
 from orchestrator_svc.tools.places import gazetteer
 from orchestrator_svc.tools.places.directions_tool import directions_tool
@@ -68,7 +69,7 @@ class Toolbox:
         """All of them."""
         return Catalogue(
             (
-                *(CALCULATOR, CLOCK, CONVERTER),
+                *(CALCULATOR, CLOCK, CONVERTER, FIND_TOOLS),
                 *HOSTED,
                 *await self._weather(),
                 location_tool(*await self._places()),

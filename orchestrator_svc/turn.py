@@ -40,6 +40,7 @@ from orchestrator_svc.inputs import (
     Done,
     EffectRecorded,
     Elapsed,
+    Failed,
     HostAnswered,
     Input,
     ModelStarted,
@@ -65,8 +66,10 @@ from orchestrator_svc.material import (
     Resumption,
 )
 from orchestrator_svc.policy import Offer
-from orchestrator_svc.prompt import system_text
+from orchestrator_svc.prompt import ToolSpec, system_text
+from orchestrator_svc.selection import Limits, Selection
 from orchestrator_svc.spending import LIMITS, Spending
+from orchestrator_svc.tools.tool import Found
 from orchestrator_svc.transcript import Transcript
 from orchestrator_svc.window import (
     Fitted,
@@ -96,11 +99,15 @@ _TELLS_TIME = "current_time"
 class Turn:
     """The machine of one turn. What it is told after its end (`over`) changes nothing."""
 
-    def __init__(self, order: Order, offers: Iterable[Offer]) -> None:
+    def __init__(self, order: Order, offers: Iterable[Offer], limits: Limits | None = None) -> None:
         resumed = order.resumption or Resumption()
         order = replace(order, material=asked(order.material, order.purpose))
         self._order = order
         self._offers = policy.offered(offers, order)
+        self._limits = limits or Limits()
+        self._selection = Selection(self._offers)
+        self._shown = 0  # steps of this turn that the selection has seen
+        self._tools: tuple[ToolSpec, ...] = ()  # what the model is offered in the step that runs
         self._spending = Spending(order.budget, resumed.counters)
         self._transcript = Transcript(resumed.steps)
         self._actions = Actions(order, self._offers, self._spending, self._transcript.calls())
@@ -124,6 +131,10 @@ class Turn:
         if self._generating:
             return Stage.MODEL
         return Stage.TOOL if self._actions.running else Stage.UNKNOWN
+
+    def find(self, query: str, limit: int) -> Found:
+        """Search the actions that the turn may use. What the model finds it is offered from its next step on."""
+        return self._selection.find(query, limit)
 
     def receive(self, told: Input) -> Iterator[Effect]:
         """Tell the turn something; what it asks for then, in order. Read it to its end before the next.
@@ -150,7 +161,7 @@ class Turn:
                 if text:
                     yield Emit(event=ReasoningDelta(text=text))
             case ToolRequested(call=call):
-                yield from self._requested(call)
+                yield from self._requested(call, self._selection.refusal(call.action))
             case StepFinished():
                 yield from self._step_finished(told)
             case StepFailed():
@@ -197,9 +208,11 @@ class Turn:
         self._choice, self._model = choose(models, self._order.preferences, self._placement)
         seen = admitted(self._order.material, local=self._model.local)
         self._order, self._placement = replace(self._order, material=seen), placement(seen)
-        if not self._model.tools:
-            self._offers = {}
-            self._actions.withdraw()
+        offers = self._offers if self._model.tools else {}
+        self._selection = Selection(offers, self._limits, self._model.context_tokens)
+        self._selection.see(seen.messages)
+        self._offers = self._selection.allowed
+        self._actions.allow(self._offers)
 
     def _act(self, call: ToolCall) -> Iterator[Effect]:
         """The given call of a turn without a model: one that cannot run ends the turn."""
@@ -221,9 +234,11 @@ class Turn:
 
     def _fit(self) -> Fitted:
         assert self._model is not None
+        self._selection.see(self._transcript.steps[self._shown :])
+        self._shown = len(self._transcript.steps)
         return fit(
             system=system_text(self._order.purpose),
-            tools=tuple(offer.spec for offer in self._offers.values()),
+            tools=tuple(offer.spec for offer in self._selection.offered),
             material=self._order.material,
             steps=self._transcript.steps,
             budget=budget_tokens(self._model, self._order.parameters),
@@ -242,6 +257,8 @@ class Turn:
         withheld = not self._offers or stuck or self._spending.last_step
         opens = self._sent is None
         refitted = self._followed or not _continues(self._sent, fitted.window)
+        tools = tuple(offer.spec for offer in self._selection.offered)
+        retooled, self._tools = not opens and tools != self._tools, tools
         self._followed = False
         self._spending.step()
         self._actions.next_step()
@@ -250,10 +267,11 @@ class Turn:
             step=self._spending.counters.steps,
             choice=self._choice,
             window=fitted.window,
-            tools=tuple(offer.spec for offer in self._offers.values()),
+            tools=tools,
             results=() if opens else results,
             opens=opens,
             refitted=not opens and refitted,
+            retooled=retooled,
             withheld=withheld,
             parameters=self._order.parameters,
             placement=self._placement,
@@ -335,7 +353,7 @@ class Turn:
 
     # -- actions -----------------------------------------------------------------------------------------
 
-    def _requested(self, call: ToolCall) -> Iterator[Effect]:
+    def _requested(self, call: ToolCall, refused: Failed | None = None) -> Iterator[Effect]:
         over = self._spending.over_call() if self._order.action is None else None
         self._transcript.ask(call)
         if not self._actions.add(call):
@@ -346,7 +364,7 @@ class Turn:
             yield from self._limit(over)
         else:
             self._spending.call()
-            yield from self._actions.consider(call)
+            yield from self._actions.consider(call, refused)
 
     def _tool_done(
         self, call_id: str, outcome: Outcome, duration: float, *, logged: bool

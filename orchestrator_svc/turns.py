@@ -13,15 +13,19 @@ from orchestrator_svc.generation import Models
 from orchestrator_svc.material import Order
 from orchestrator_svc.outbox import Frame, Outbox
 from orchestrator_svc.runner import Command, Run
+from orchestrator_svc.selection import Limits
 from orchestrator_svc.turn import Turn
 
 
 class Turns:
     """Runs turns, any number at once; keeps nothing of them."""
 
-    def __init__(self, *, models: Models, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(
+        self, *, models: Models, catalogue: Catalogue, clock: Clock, limits: Limits | None = None
+    ) -> None:
         self._models = models
         self._catalogue = catalogue
+        self._limits = limits or Limits()
         self._clock = clock
 
     async def run(self, frames: AsyncIterator[Order | Command]) -> AsyncIterator[tuple[str, Frame]]:
@@ -42,7 +46,7 @@ class Turns:
     async def _perform(self, order: Order, commands: AsyncIterator[Command], outbox: Outbox) -> None:
         catalogue = self._catalogue.now()
         run = Run(
-            Turn(order, catalogue.offers()),
+            Turn(order, catalogue.offers(), self._limits),
             order,
             models=self._models,
             catalogue=catalogue,

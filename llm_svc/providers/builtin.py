@@ -174,7 +174,9 @@ class Builtin:
                 "stream_options": {"include_usage": True},
             }
         )
-        if request.tools:  # an agent's turn, not a title or a summary
+        if (
+            request.tools and not request.session
+        ):  # of nobody's turn: what one is offered may tell what it was about
             self._remember(beginning_of_turn(request))
         answer = _Answer(request)
         try:

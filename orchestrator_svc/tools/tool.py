@@ -55,6 +55,15 @@ _LACKS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What answers a search for actions; `more` do too. `agents`: whose actions there are beside the built-in."""
+
+    specs: tuple[ToolSpec, ...] = ()
+    more: int = 0
+    agents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
     """What a tool may know of the turn it runs in: nothing but this. Times in microseconds since 1970."""
 
@@ -65,6 +74,7 @@ class Setting:
         frozenset()
     )  # keys of facts that may not leave the machine, as the action would
     progress: Callable[[str, float | None], None] = lambda message, fraction: None
+    find: Callable[[str, int], Found] = lambda query, limit: Found()  # among the actions the turn may use
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

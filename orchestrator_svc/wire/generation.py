@@ -41,6 +41,7 @@ def continuation(step: Generate) -> pb.GenerateRequest:
             max_cost_micro_usd=step.max_cost_micro_usd,
             window=window(step.window) if step.refitted else None,
             tool_choice=_choice(step),
+            tools=map(_tool, step.tools) if step.retooled else (),
         )
     )
 

@@ -20,6 +20,7 @@ from llm_svc import routing
 from llm_svc.engine.assembly import built_in
 from llm_svc.engine.options import Options
 from llm_svc.engine.process import EngineProcess, Phase
+from llm_svc.engine.standing import FILE
 from llm_svc.errors import ContextTooLong, EngineBusy, EngineCrashed
 from llm_svc.generation import (
     Activity,
@@ -208,6 +209,16 @@ async def test_what_a_turn_begins_with_is_read_beforehand_at_the_next_start(tmp_
         assert question.cached_tokens > question.input_tokens - 20
         assert answer.cached_tokens > 80
     assert len(list(tmp_path.glob("*.prefix"))) == 2
+
+
+@pytest.mark.requirement("AGT-2")
+async def test_what_a_conversation_was_offered_is_not_kept(tmp_path: Path) -> None:
+    """Which tools a turn needs may tell what it is about."""
+    async with engine(tmp_path, standing=True, tools=True) as (provider, _):
+        await collect(provider, replace(agents_turn("hi"), session="s1"))
+        assert not (tmp_path / FILE).exists()
+        await collect(provider, agents_turn("hi"))
+        assert (tmp_path / FILE).exists()
 
 
 async def test_a_saved_prefix_is_given_back_and_that_of_another_model_is_swept(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from llm_svc.generation import (
     Request,
     TextDelta,
     TokenCount,
+    Tool,
     ToolCall,
     ToolResult,
     Usage,
@@ -44,7 +45,7 @@ from llm_svc.providers import script
 from llm_svc.providers.provider import Model, Price
 from llm_svc.providers.scripted import Scripted
 from llm_svc.steps import Runs
-from tests.unit.llm_svc.windows import CALCULATE, asking, user
+from tests.unit.llm_svc.windows import CALCULATE, WEATHER, asking, user
 
 pytestmark = pytest.mark.requirement("LLM-6", "LLM-2")
 SCRIPT = script.load(script.DEFAULT_SCRIPT)
@@ -155,6 +156,32 @@ async def test_a_window_that_was_fitted_anew_replaces_the_grown_one() -> None:
     anew = Results(results=results, messages=(user("hello"),))
     events = await (scripted() >> start("What is 17*23?") >> anew >> None).run()
     assert text_of(events) == "You said: hello"
+
+
+class Noting(Scripted):
+    """The scripted provider; it keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(SCRIPT, FakeClock())
+        self.asked: list[Request] = []
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        self.asked.append(request)
+        async for delta in super().generate(request):
+            yield delta
+
+
+@pytest.mark.requirement("AGT-2")
+@pytest.mark.parametrize(
+    ("told", "then"), [(None, [CALCULATE]), ((CALCULATE, WEATHER), [CALCULATE, WEATHER])]
+)
+async def test_the_tools_are_those_of_the_start_until_results_bring_others(
+    told: tuple[Tool, ...] | None, then: list[Tool]
+) -> None:
+    provider = Noting()
+    results = (ToolResult(call_id="call_1", name="calculate", text="391"),)
+    await (Caller(provider) >> start("What is 17*23?") >> Results(results=results, tools=told) >> None).run()
+    assert [list(request.tools) for request in provider.asked] == [[CALCULATE], then]
 
 
 async def test_results_of_calls_that_were_not_asked_are_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from assistant.error.v1 import error_pb2
 from assistant.generation.v1 import generation_pb2 as pb
 from assistant.message.v1 import message_pb2
-from chassis.errors import ServiceError
+from chassis.errors import InvalidRequest, ServiceError
 from llm_svc import errors, wire
 from llm_svc.access import POLICIES
 from llm_svc.errors import FrameUnexpected, ProviderLimited
@@ -25,6 +25,7 @@ from llm_svc.generation import (
     ReasoningDelta,
     Role,
     TextPart,
+    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
@@ -113,6 +114,19 @@ def test_results_replace_the_window_only_when_they_bring_one() -> None:
     again = wire.frame(pb.GenerateRequest(tool_results=results))
     assert isinstance(again, Results)
     assert again.messages is not None
+
+
+@pytest.mark.requirement("AGT-2")
+def test_results_replace_the_tools_only_when_they_bring_some() -> None:
+    results = pb.ToolResults(results=[message_pb2.ToolResultPart(call_id="c")])
+    assert wire.results(results).tools is None
+    results.tools.add(name="feed", description="Feeds.", parameters_json_schema='{"type":"object"}')
+    assert wire.results(results).tools == (
+        Tool(name="feed", description="Feeds.", schema='{"type":"object"}'),
+    )
+    results.tools.add(name="broken", parameters_json_schema="[]")
+    with pytest.raises(InvalidRequest):
+        wire.results(results)
 
 
 def test_the_other_frames() -> None:

@@ -12,7 +12,9 @@ from orchestrator_svc.errors import Reason
 from orchestrator_svc.gauge import Gauge
 from orchestrator_svc.material import Purpose
 from orchestrator_svc.prompt import SYSTEM
+from orchestrator_svc.selection import Limits, Selection
 from orchestrator_svc.toolbox import toolbox
+from orchestrator_svc.tools import find_tools
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.clock import CLOCK
 from orchestrator_svc.tools.hosted import HOSTED
@@ -28,20 +30,20 @@ def test_two_actions_of_one_name_are_refused() -> None:
 
 
 def test_the_standing_prefix_is_the_same_bytes_whatever_the_order() -> None:
-    assert (
-        Catalogue((CLOCK, CALCULATOR)).standing_prefix() == Catalogue((CALCULATOR, CLOCK)).standing_prefix()
-    )
+    one, other = Catalogue((CLOCK, CALCULATOR)), Catalogue((CALCULATOR, CLOCK))
+    assert one.standing_prefix(Limits(), 8_000) == other.standing_prefix(Limits(), 8_000)
 
 
 @pytest.mark.requirement("AGT-2")
 async def test_a_model_is_offered_what_is_configured_and_nothing_else() -> None:
     async with toolbox(settings()) as bare:
-        offered = [tool.name for tool in bare.standing_prefix().tools]
+        offered = [tool.name for tool in bare.standing_prefix(Limits(), 8_000).tools]
         assert offered == sorted(["calculate", "convert_units", "current_time", *(t.name for t in HOSTED)])
-        assert list(policy.offered(bare.offers(), order())) == offered
+        assert list(Selection(policy.offered(bare.offers(), order()), Limits(), 8_000).allowed) == offered
         assert set(policy.offered(bare.offers(), order(purpose=Purpose.ACTION))) == {*NAMES, *offered}
     async with kit() as (full, _):
-        assert [tool.name for tool in full.standing_prefix().tools] == sorted({*NAMES, *offered})
+        everything = sorted({*NAMES, *offered} - {find_tools.NAME})
+        assert [tool.name for tool in full.standing_prefix(Limits(), 8_000).tools] == everything
 
 
 @pytest.mark.requirement("AGT-2")

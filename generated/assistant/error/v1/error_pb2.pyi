@@ -212,6 +212,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """An action's failure: its result is larger than a result may be."""
     ERROR_REASON_ACTION_CANCELLED: _ErrorReason.ValueType  # 150
     """An action's failure: the turn was cancelled while it ran."""
+    ERROR_REASON_ACTION_NOT_OFFERED: _ErrorReason.ValueType  # 151
+    """An action's failure: the model asked for an action that it may use and that was not among those offered in
+    this step. It is offered in the next one, unless its schema is longer than the model has room for.
+    """
     ERROR_REASON_MEDIA_NOT_FOUND: _ErrorReason.ValueType  # 160
     """NOT_FOUND: no such file of yours."""
     ERROR_REASON_MEDIA_TOO_LARGE: _ErrorReason.ValueType  # 161
@@ -428,6 +432,10 @@ ERROR_REASON_RESULT_TOO_LARGE: ErrorReason.ValueType  # 149
 """An action's failure: its result is larger than a result may be."""
 ERROR_REASON_ACTION_CANCELLED: ErrorReason.ValueType  # 150
 """An action's failure: the turn was cancelled while it ran."""
+ERROR_REASON_ACTION_NOT_OFFERED: ErrorReason.ValueType  # 151
+"""An action's failure: the model asked for an action that it may use and that was not among those offered in
+this step. It is offered in the next one, unless its schema is longer than the model has room for.
+"""
 ERROR_REASON_MEDIA_NOT_FOUND: ErrorReason.ValueType  # 160
 """NOT_FOUND: no such file of yours."""
 ERROR_REASON_MEDIA_TOO_LARGE: ErrorReason.ValueType  # 161

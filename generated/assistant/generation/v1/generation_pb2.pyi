@@ -458,6 +458,7 @@ class ToolResults(message.Message):
     MAX_COST_MICRO_USD_FIELD_NUMBER: builtins.int
     WINDOW_FIELD_NUMBER: builtins.int
     TOOL_CHOICE_FIELD_NUMBER: builtins.int
+    TOOLS_FIELD_NUMBER: builtins.int
     max_cost_micro_usd: builtins.int
     """What the next step may cost at worst. Absent: no limit."""
     tool_choice: ToolChoice.ValueType
@@ -472,6 +473,10 @@ class ToolResults(message.Message):
         calls and `results` follow each other.
         """
 
+    @builtins.property
+    def tools(self) -> containers.RepeatedCompositeFieldContainer[ToolSpec]:
+        """The actions it may ask for from the next step on, in place of those before; empty: they stay."""
+
     def __init__(
         self,
         *,
@@ -479,10 +484,11 @@ class ToolResults(message.Message):
         max_cost_micro_usd: builtins.int | None = ...,
         window: Window | None = ...,
         tool_choice: ToolChoice.ValueType = ...,
+        tools: abc.Iterable[ToolSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd", "max_cost_micro_usd", b"max_cost_micro_usd", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd", "max_cost_micro_usd", b"max_cost_micro_usd", "results", b"results", "tool_choice", b"tool_choice", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd", "max_cost_micro_usd", b"max_cost_micro_usd", "results", b"results", "tool_choice", b"tool_choice", "tools", b"tools", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_micro_usd: _TypeAlias = typing.Literal["max_cost_micro_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_micro_usd: _TypeAlias = typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd"]  # noqa: Y015
