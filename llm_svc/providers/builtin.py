@@ -176,7 +176,7 @@ class Builtin:
         )
         if (
             request.tools and not request.session
-        ):  # of nobody's turn: what one is offered may tell what it was about
+        ):  # nobody's turn: what one is offered may tell what it was about
             self._remember(beginning_of_turn(request))
         answer = _Answer(request)
         try:
