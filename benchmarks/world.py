@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -67,8 +68,37 @@ class Mesh:
     @property
     def context_socket(self) -> str:
         """context_svc's own address, without the edge."""
-        run = json.loads((self.data / "run.json").read_text())["run"]
-        return f"unix:{run}/context.sock"
+        return f"unix:{self._record['run']}/context.sock"
+
+    def process(self, room: str) -> int:
+        """The process id of a room."""
+        rooms: dict[str, int] = self._record["rooms"]
+        return rooms[room]
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.data / "run.json").read_text())
+        return record
+
+
+@contextmanager
+def bare() -> Iterator[tuple[int, str]]:
+    """A bare grpc.aio server in its own process; its id and its address."""
+    with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
+        address = f"unix:{folder}/e.sock"
+        child = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.echo", address],
+            cwd=ROOT,
+            env=surroundings(),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            yield child.pid, address
+        finally:
+            child.terminate()
+            child.wait(10)
 
 
 @contextmanager
