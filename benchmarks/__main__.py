@@ -14,7 +14,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import additions, engine, generation, logins, pages, rows, subscribers, unary, world
+from benchmarks import additions, engine, generation, logins, pages, rows, subscribers, tools, unary, world
 
 AT_ONCE = "400"  # the many-streams rows run 100 turns of one account
 
@@ -60,6 +60,7 @@ async def _through_a_provider(messages: int) -> list[rows.Row]:
                     await unary.get_context_over_echo(here),
                     await unary.update_context(here, commit),
                     await unary.writers_of_one_context(here),
+                    *await tools.rows(here, port),
                     await rows.long_session(here, messages),
                     *await logins.rows(here),
                     *idle,
