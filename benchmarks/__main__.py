@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--model", default="", help="also start a mesh with this built-in model")
     parser.add_argument("--only-model", action="store_true", help="nothing but the rows of that model")
-    parser.add_argument("--messages", type=int, default=2000, help="how long the long session is")
+    parser.add_argument("--messages", type=int, default=10_000, help="how long the long session is")
     asked = parser.parse_args()
     found: list[rows.Row] = []
     if not asked.only_model:
