@@ -7,7 +7,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
@@ -45,20 +46,13 @@ async def plugin_call() -> Row:
 
 async def server_call() -> Row:
     """A call of a tool of a streamable HTTP server on this machine, the kit's own on both sides."""
-    server = MCPServer("echo")
+    server = MCPServer("echo", log_level="ERROR")
     server.add_tool(_echo, name="echo", description="Echoes.")
-    config = uvicorn.Config(server.streamable_http_app(), port=0, log_level="critical", ws="none")
-    serving = uvicorn.Server(config)
-    running = asyncio.ensure_future(serving.serve())
-    while not serving.started:  # noqa: ASYNC110 - it has no event for it
-        await asyncio.sleep(0.01)
-    port = serving.servers[0].sockets[0].getsockname()[1]
-    wanted = Server(url=f"http://127.0.0.1:{port}/mcp", private=True)
-    async with session("echo", wanted, "", NoSandbox("not needed")) as opened:
-        [ware] = await opened.wares()
-        called = await _median(lambda: opened.call(ware, {"text": "hello"}))
-    serving.should_exit = serving.force_exit = True
-    await running
+    async with served(server) as url:
+        wanted = Server(url=url, private=True)
+        async with session("echo", wanted, "", NoSandbox("not needed")) as opened:
+            [ware] = await opened.wares()
+            called = await _median(lambda: opened.call(ware, {"text": "hello"}))
     return Row(
         name="MCP tool call over HTTP",
         value=called,
@@ -67,6 +61,22 @@ async def server_call() -> Row:
         met=None,
         detail="server in the same process",
     )
+
+
+@asynccontextmanager
+async def served(server: MCPServer) -> AsyncIterator[str]:
+    """Serve it on this machine, in this process; its address."""
+    config = uvicorn.Config(server.streamable_http_app(), port=0, log_level="critical", ws="none")
+    serving = uvicorn.Server(config)
+    running = asyncio.ensure_future(serving.serve())
+    while not serving.started:  # noqa: ASYNC110 - it has no event for it
+        await asyncio.sleep(0.01)
+    port = serving.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        serving.should_exit = serving.force_exit = True
+        await running
 
 
 def _echo(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import httpx
@@ -20,10 +18,9 @@ from assistant.generation.v1 import generation_pb2 as pb
 from assistant.generation.v1 import generation_pb2_grpc as rpc
 from assistant.message.v1 import message_pb2
 from benchmarks import direct
+from benchmarks.processes import cpu_seconds
 from benchmarks.rows import MS, Row
 from benchmarks.world import ROOT, Timing, gather, surroundings
-
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +29,6 @@ class Room:
 
     stub: rpc.GenerationServiceStub
     pid: int
-
-    def cpu_seconds(self) -> float:
-        """The processor time that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
 
     async def turn(self, words: str) -> Timing:
         """One step: seconds to its first text and in all, and the tokens received."""
@@ -101,9 +93,9 @@ async def _first_token(here: Room, port: int, turns: int = 100) -> Row:
 
 async def _at_speed(here: Room, streams: int = 8, tokens: int = 5000) -> Row:
     """A provider that is not the limit: a read holds many chunks, and so does a frame."""
-    used, began = here.cpu_seconds(), time.perf_counter()
+    used, began = cpu_seconds(here.pid), time.perf_counter()
     timings = await gather(streams, lambda _: here.turn(f"{tokens} tokens"))
-    seconds, used = time.perf_counter() - began, here.cpu_seconds() - used
+    seconds, used = time.perf_counter() - began, cpu_seconds(here.pid) - used
     chunks = sum(timing.tokens for timing in timings)
     return _processor_time(f"{streams} streams at full speed", used, chunks, seconds)
 
@@ -123,9 +115,9 @@ def _processor_time(how: str, used: float, chunks: int, seconds: float) -> Row:
 async def _streams(here: Room, streams: int = 100, tokens: int = 200) -> list[Row]:
     """100 streams, 20 ms between tokens: nearly every token is a chunk of its own."""
     words = f"{tokens} tokens, 20 ms apart"
-    used, began = here.cpu_seconds(), time.perf_counter()
+    used, began = cpu_seconds(here.pid), time.perf_counter()
     timings = await gather(streams, lambda _: here.turn(words))
-    seconds, used = time.perf_counter() - began, here.cpu_seconds() - used
+    seconds, used = time.perf_counter() - began, cpu_seconds(here.pid) - used
     chunks = sum(timing.tokens for timing in timings)
     rate = chunks / seconds
     return [

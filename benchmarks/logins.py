@@ -31,13 +31,13 @@ async def rows(here: Client, logins: int = 60, refusals: int = 80) -> list[Row]:
                 email=email,
                 display_name="Bench",
                 password=PASSWORD,
-                device=_device(),
+                device=device(),
             )
         )
 
         async def sign_in(count: int) -> None:
             for _ in range(count):
-                await stub.Login(identity_pb2.LoginRequest(email=email, password=PASSWORD, device=_device()))
+                await stub.Login(identity_pb2.LoginRequest(email=email, password=PASSWORD, device=device()))
 
         began = time.perf_counter()
         await asyncio.gather(*(sign_in(logins // AT_ONCE) for _ in range(AT_ONCE)))
@@ -70,7 +70,7 @@ async def rows(here: Client, logins: int = 60, refusals: int = 80) -> list[Row]:
 async def _refused(stub: identity_pb2_grpc.IdentityServiceStub, email: str, password: str) -> float:
     began = time.perf_counter()
     try:
-        await stub.Login(identity_pb2.LoginRequest(email=email, password=password, device=_device()))
+        await stub.Login(identity_pb2.LoginRequest(email=email, password=password, device=device()))
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             return time.perf_counter() - began
@@ -78,7 +78,8 @@ async def _refused(stub: identity_pb2_grpc.IdentityServiceStub, email: str, pass
     raise RuntimeError("a wrong password was taken")
 
 
-def _device() -> identity_pb2.DeviceInfo:
+def device() -> identity_pb2.DeviceInfo:
+    """A new device that signs in."""
     return identity_pb2.DeviceInfo(
         device_id=str(uuid.uuid4()),
         name="Bench",

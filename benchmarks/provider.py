@@ -1,7 +1,8 @@
 """A fast OpenAI-compatible provider, in a process of its own, that never is the limit.
 
-It answers POST …/chat/completions with a stream whose shape the last message asks for: "100 tokens, 20 ms apart".
-Serving bytes straight from an asyncio protocol keeps its own share of the machine small.
+It answers POST …/chat/completions with a stream whose shape the last message asks for: "100 tokens, 20 ms apart", or
+"2 calls of calculate with expression #+1", where # is the number of each call; when the last message is a result, it
+answers in words. Serving bytes straight from an asyncio protocol keeps its own share of the machine small.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import ClassVar, cast
 import uvloop
 
 _ASKED = re.compile(r"(\d+) tokens(?:, (\d+) ms apart)?")
+_CALLS = re.compile(r"(\d+) calls of (\w+)(?: with (\w+) ([\w#+]+))?")
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _MODELS = json.dumps({"object": "list", "data": [{"id": "bench", "object": "model"}]}).encode()
 
@@ -25,7 +27,7 @@ def _frame(payload: dict[str, object]) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _chunk(delta: dict[str, str], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+def _chunk(delta: dict[str, object], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
     choices = [] if usage else [{"index": 0, "delta": delta, "finish_reason": finish}]
     body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "bench", "choices": choices}
     return _frame(body | ({"usage": usage} if usage else {}))
@@ -34,9 +36,18 @@ def _chunk(delta: dict[str, str], finish: str | None = None, usage: dict[str, in
 TOKEN = _chunk({"content": "token "})
 
 
-def _ending(count: int) -> bytes:
+def _called(count: int, name: str, key: str | None, value: str) -> bytes:
+    calls = []
+    for number in range(count):
+        arguments = json.dumps({key: value.replace("#", str(number))} if key else {})
+        function = {"name": name, "arguments": arguments}
+        calls.append({"index": number, "id": f"call_{number}", "type": "function", "function": function})
+    return _chunk({"tool_calls": calls})
+
+
+def _ending(count: int, finish: str = "stop") -> bytes:
     usage = {"prompt_tokens": 10, "completion_tokens": count, "total_tokens": count + 10}
-    return _chunk({}, finish="stop") + _chunk({}, usage=usage) + b"e\r\ndata: [DONE]\n\n\r\n" + b"0\r\n\r\n"
+    return _chunk({}, finish=finish) + _chunk({}, usage=usage) + b"e\r\ndata: [DONE]\n\n\r\n" + b"0\r\n\r\n"
 
 
 class Provider(asyncio.Protocol):
@@ -92,7 +103,12 @@ class Provider(asyncio.Protocol):
             self._transport.write(data)
 
     async def _stream(self, body: dict[str, object]) -> None:
-        asked = _ASKED.search(json.dumps(body["messages"][-1]))  # type: ignore[index]
+        last: dict[str, object] = body["messages"][-1]  # type: ignore[index]
+        said = json.dumps(last)
+        if last["role"] == "user" and (calls := _CALLS.search(said)):
+            self._write(_HEAD + _called(int(calls[1]), *calls.groups()[1:]) + _ending(1, "tool_calls"))
+            return
+        asked = _ASKED.search(said)
         count, pause = (int(asked[1]), int(asked[2] or 0)) if asked else (5, 0)
         self._write(_HEAD)
         if pause:

@@ -11,8 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 
+from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
+from assistant.message.v1 import message_pb2
 from benchmarks import direct
 from benchmarks.world import ROOT, Client, Timing, gather
 from chassis import engines
@@ -194,9 +197,24 @@ async def _gone(http: httpx.AsyncClient, port: int, after: float) -> float:
 
 
 async def _session_of(here: Client, messages: int) -> str:
+    """A session with so many messages, written as a device brings in what was said offline: no model, the same rows."""
     session = await here.session()
-    for _ in range(messages // 2):
-        await here.turn(session, "5 tokens")
+    async with grpc.aio.insecure_channel(here.mesh.context_socket) as channel:
+        chat = chat_pb2_grpc.ChatServiceStub(channel)
+        for _ in range(messages // 2):
+            await chat.ImportAnswer(
+                chat_pb2.ImportAnswerRequest(
+                    message=chat_pb2.NewMessage(
+                        session_id=session,
+                        client_message_id=str(uuid.uuid4()),
+                        parts=[message_pb2.Part(text="5 tokens")],
+                    ),
+                    answer=[message_pb2.Part(text="token " * 5)],
+                    model="bench",
+                    mode=chat_pb2.IMPORT_MODE_KEEP,
+                ),
+                metadata=here.mesh.metadata,
+            )
     return session
 
 

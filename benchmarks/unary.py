@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +15,7 @@ from google.protobuf.struct_pb2 import Value
 from assistant.context.v1 import context_pb2, context_pb2_grpc
 from assistant.session.v1 import session_pb2, session_pb2_grpc
 from benchmarks.rows import MS, Row
-from benchmarks.world import ROOT, Client, surroundings
+from benchmarks.world import Client, bare
 
 Call = Callable[[], Awaitable[object]]
 WRITERS = 64
@@ -104,26 +101,13 @@ async def _room(here: Client) -> AsyncIterator[tuple[grpc.aio.Channel, tuple[tup
 
 async def _over_echo(name: str, call: Call, size: int, calls: int = 2000, at_once: int = 32) -> Row:
     """Calls a second over those of a bare echo of `size` bytes; the median of five pairs."""
-    with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
-        address = f"unix:{folder}/e.sock"
-        child = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-            [sys.executable, "-m", "benchmarks.echo", address],
-            cwd=ROOT,
-            env=surroundings(),
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert child.stdout is not None
-            child.stdout.readline()
-            async with grpc.aio.insecure_channel(address) as bare:
-                echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = bare.unary_unary("/bench.Echo/Echo")
-                pairs = []
-                for _ in range(5):
-                    floor = await _calls_per_second(calls, at_once, lambda: echo(b"x" * size))
-                    pairs.append((await _calls_per_second(calls, at_once, call), floor))
-        finally:
-            child.terminate()
-            child.wait(10)
+    with bare() as (_, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/bench.Echo/Echo")
+            pairs = []
+            for _ in range(5):
+                floor = await _calls_per_second(calls, at_once, lambda: echo(b"x" * size))
+                pairs.append((await _calls_per_second(calls, at_once, call), floor))
     ours, floor = sorted(pairs)[len(pairs) // 2]
     ratio = statistics.median(ours / floor for ours, floor in pairs)
     return Row(

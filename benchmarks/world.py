@@ -12,13 +12,15 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
+from assistant.agent.v1 import agent_pb2_grpc
 from assistant.chat.v1 import chat_pb2, chat_pb2_grpc
 from assistant.message.v1 import message_pb2
 from assistant.session.v1 import session_pb2, session_pb2_grpc
@@ -67,8 +69,50 @@ class Mesh:
     @property
     def context_socket(self) -> str:
         """context_svc's own address, without the edge."""
-        run = json.loads((self.data / "run.json").read_text())["run"]
-        return f"unix:{run}/context.sock"
+        return f"unix:{self._record['run']}/context.sock"
+
+    def process(self, room: str) -> int:
+        """The process id of a room."""
+        rooms: dict[str, int] = self._record["rooms"]
+        return rooms[room]
+
+    async def command(self, *words: str) -> None:
+        """Run `mesh` with these words, as the mesh's owner. Raises RuntimeError with what it said."""
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mesh", *words),
+            cwd=ROOT,
+            env=surroundings(MESH_DATA_DIR=str(self.data), MESH_PORT=str(self.port)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said, _ = await program.communicate()
+        if program.returncode != 0:
+            raise RuntimeError(said.decode())
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.data / "run.json").read_text())
+        return record
+
+
+@contextmanager
+def bare() -> Iterator[tuple[int, str]]:
+    """A bare grpc.aio server in its own process; its id and its address."""
+    with tempfile.TemporaryDirectory(prefix="mb", dir="/tmp") as folder:
+        address = f"unix:{folder}/e.sock"
+        child = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.echo", address],
+            cwd=ROOT,
+            env=surroundings(),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            yield child.pid, address
+        finally:
+            child.terminate()
+            child.wait(10)
 
 
 @contextmanager
@@ -135,6 +179,7 @@ class Client:
 
     def __init__(self, channel: grpc.aio.Channel, mesh: Mesh) -> None:
         self.chat = chat_pb2_grpc.ChatServiceStub(channel)
+        self.agent = agent_pb2_grpc.AgentServiceStub(channel)
         self.sessions = session_pb2_grpc.SessionServiceStub(channel)
         self.mesh = mesh
 
@@ -150,7 +195,7 @@ class Client:
             session_id=session, client_message_id=str(uuid.uuid4()), parts=[message_pb2.Part(text=words)]
         )
         began = time.perf_counter()
-        first, last, received, written, ended = 0.0, 0.0, 0, 0, ""
+        first, last, received, written, ended, actions = 0.0, 0.0, 0, 0, "", []
         call = self.chat.SendMessage(
             chat_pb2.SendMessageRequest(message=message, follow=True),
             metadata=self.mesh.metadata,
@@ -162,8 +207,12 @@ class Client:
                 last = time.perf_counter() - began
                 first = first or last
                 received += event.text_delta.text.count("token ")
+            if event.HasField("tool_finished"):
+                actions.append(event.tool_finished.duration.ToTimedelta().total_seconds())
             ended = event.WhichOneof("event") or ended
             written = event.turn_finished.usage.output_tokens or written
+            if ended == "turn_suspended":
+                break
         if ended != "turn_finished":
             raise RuntimeError(f"the turn ended with {ended}: {frame}")
         return Timing(
@@ -172,10 +221,16 @@ class Client:
             seconds=time.perf_counter() - began,
             tokens=received,
             written=written,
+            actions=tuple(actions),
         )
 
-    async def cancelled_turn(self, session: str, words: str) -> tuple[float, float]:
-        """Send a message and stop its turn at the first token; when that was asked, and when the turn was over."""
+    async def cancelled_turn(
+        self, session: str, words: str, reached: Callable[[], Awaitable[object]] | None = None
+    ) -> tuple[float, float]:
+        """Send a message and stop its turn; when that was asked, and when the turn was over.
+
+        It is stopped at the first token, or at its first action once `reached` answers.
+        """
         message = chat_pb2.NewMessage(
             session_id=session, client_message_id=str(uuid.uuid4()), parts=[message_pb2.Part(text=words)]
         )
@@ -186,9 +241,12 @@ class Client:
             timeout=60,
         )
         async for frame in call:
-            if frame.event.HasField("text_delta") and not asked:
+            event = frame.event
+            if (event.HasField("text_delta") or event.HasField("tool_started")) and not asked:
+                if reached is not None:
+                    await reached()
                 request = chat_pb2.CancelTurnRequest(
-                    session_id=session, turn_id=frame.event.turn_id, request_id=str(uuid.uuid4())
+                    session_id=session, turn_id=event.turn_id, request_id=str(uuid.uuid4())
                 )
                 asked = time.perf_counter()
                 await self.chat.CancelTurn(request, metadata=self.mesh.metadata, timeout=10)
@@ -200,7 +258,7 @@ class Client:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
     """One turn: seconds to its first and last token and in all; tokens of the fake provider that were received;
-    tokens the model says it wrote.
+    tokens the model says it wrote; seconds that each of its actions took, as they say.
     """
 
     first_token: float
@@ -208,6 +266,7 @@ class Timing:
     tokens: int
     last_token: float = 0.0
     written: int = 0
+    actions: tuple[float, ...] = ()
 
 
 @asynccontextmanager

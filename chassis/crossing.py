@@ -139,33 +139,25 @@ class Crossing:
         with self._boundary.recorded(self._method, record):
             try:
                 with self._boundary.place(self._streaming):
-                    return await self._perform(context, metadata, record, lambda: run(identify))
+                    policy = self._admitting(context)
+                    caller = self._boundary.authenticator.caller(metadata, policy)
+                    del metadata  # a stream would keep its token for as long as it lasts
+                    record.caller = _kind(caller)
+                    seconds = _seconds(policy.deadline, context.time_remaining())
+                    call = self._call(context, caller, record.request_id, seconds)
+                    return await _within(seconds, call, lambda: run(identify))
             except Exception as error:  # noqa: BLE001 - this is the boundary
                 public = self._boundary.public(error, record)
             return await self._refuse(context, public, record.request_id)
 
-    async def _perform(
-        self, context: Context, metadata: Metadata, record: Record, run: Callable[[], Awaitable[Any]]
-    ) -> Any:
-        policy = self._admitting(context)
-        caller = self._boundary.authenticator.caller(metadata, policy)
-        record.caller = _kind(caller)
-        seconds = _seconds(policy.deadline, context.time_remaining())
-        call = Call(
-            request_id=record.request_id,
+    def _call(self, context: Context, caller: Caller | None, request_id: str, seconds: float | None) -> Call:
+        return Call(
+            request_id=request_id,
             method=self._method,
             caller=caller,
             deadline=None if seconds is None else time.monotonic() + seconds,
             peer=context.peer(),
         )
-        with entered(call):
-            try:
-                async with asyncio.timeout(seconds) as limit:
-                    return await run()
-            except TimeoutError as error:
-                if limit.expired():
-                    raise DeadlineExceeded from error
-                raise
 
     def _admitting(self, context: Context) -> Policy:
         if self._policy is None or not self._policy.served:
@@ -196,6 +188,18 @@ class Crossing:
         status = to_status(error, domain=self._boundary.domain, request_id=request_id)
         trailing = ((DETAILS, status.SerializeToString()), (REQUEST_ID, request_id))
         await context.abort(error.code, error.message, trailing)
+
+
+async def _within(seconds: float | None, call: Call, run: Callable[[], Awaitable[Any]]) -> Any:
+    """Serve the call under its deadline. Raises DeadlineExceeded."""
+    with entered(call):
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await run()
+        except TimeoutError as error:
+            if limit.expired():
+                raise DeadlineExceeded from error
+            raise
 
 
 def _behaviour(handler: Handler) -> Behaviour:

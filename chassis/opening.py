@@ -35,6 +35,7 @@ class Opening:
             if not self.opened:
                 await self._send()
                 self.opened = True
+                self._disarm()
 
     async def __aenter__(self) -> Self:
         self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._expire)
@@ -43,12 +44,16 @@ class Opening:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         if self._late is not None:
             await asyncio.wait((self._late,))
         if kind is None:
             await self.open()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _expire(self) -> None:
         if not self.opened:

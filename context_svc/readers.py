@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ HEARTBEAT = 15.0  # seconds of silence
 STALLED = 30.0  # seconds in which a client took nothing
 ROUND = 1.0  # seconds between two looks at all readers
 RECENT_US = 60_000_000  # how far back a hint makes us look: more than clocks differ and a commit takes
-LIFETIME = 3600.0  # seconds, give or take a tenth
+LIFETIME = 3600.0  # seconds, give or take a tenth: then a stream ends, and its client opens another
 
 
 class CloseReason(IntEnum):
@@ -103,12 +102,13 @@ class Reader:
         self._moved: set[str] = set()
         self._foreign: dict[str, Cursor] = {}
         self._behind: dict[str, bool] = {}  # True: something was published since it was last read
-        self._outbox: deque[Entry | Refused] = deque()
+        self._outbox: list[Entry | Refused] = []  # a deque takes 760 bytes even when it is empty
         self._bytes = 0
-        self._wake = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None  # the one who takes frames, while there are none
         self._closed: CloseReason | None = None
         self._task: asyncio.Task[object] | None = None
         self._spoke = clock.monotonic()
+        self._ends = self._spoke + LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
         self._handing_since: float | None = None  # a frame is on its way to the client
         self._beat_due = False
 
@@ -125,7 +125,7 @@ class Reader:
         self._moved.add(session_id)
         if to_the_end:
             self._behind[session_id] = True
-        self._wake.set()
+        self._ring()
 
     def drop(self, session_id: str) -> None:
         """Follow a session no more, and forget what waits of it."""
@@ -134,7 +134,7 @@ class Reader:
         self._foreign.pop(session_id, None)
         self._moved.discard(session_id)
         kept = [item for item in self._outbox if isinstance(item, Refused) or item.session_id != session_id]
-        self._outbox = deque(kept)
+        self._outbox = kept
         self._bytes = sum(len(item.data) for item in kept if isinstance(item, Entry))
 
     @property
@@ -157,13 +157,13 @@ class Reader:
         else:
             self._outbox.append(entry)
             self._bytes += len(entry.data)
-        self._wake.set()
+        self._ring()
 
     def look_again(self, session_id: str) -> None:
         """Another process may have appended to a session that is followed: read on."""
         if session_id in self._positions:
             self._behind[session_id] = True
-            self._wake.set()
+            self._ring()
 
     def has(self, session_id: str, sequence: int) -> bool:
         """Whether nothing up to `sequence` is missing here, as far as this reader follows the session or began."""
@@ -172,22 +172,24 @@ class Reader:
     def say(self, refused: Refused) -> None:
         """Put in a frame that is no event, after what waits now."""
         self._outbox.append(refused)
-        self._wake.set()
+        self._ring()
 
     def close(self, reason: CloseReason) -> None:
         """End the stream after what waits now."""
         self._closed = reason
-        self._wake.set()
+        self._ring()
 
     def look(self, now: float) -> bool:
-        """Speak when the stream was silent for long; whether it is stalled: its client takes nothing.
+        """End the stream when it is old, speak when it was silent for long; whether its client takes nothing: a stall.
 
         One that stays so for as long again is cut off: not even its end can be told.
         """
+        if now >= self._ends and self._closed is None:
+            self.close(CloseReason.EXPIRED)
         if self._handing_since is None:
             if now - self._spoke >= HEARTBEAT:
                 self._beat_due = True
-                self._wake.set()
+                self._ring()
             return False
         waited = now - self._handing_since
         if waited >= 2 * STALLED and self._task is not None:
@@ -196,7 +198,7 @@ class Reader:
 
     def detach(self) -> None:
         """Drop all that waits for a stalled client; should it read again, it is told where to resume."""
-        self._outbox = deque()
+        self._outbox = []
         self._bytes = 0
         self._behind.clear()
         self._foreign.clear()
@@ -253,7 +255,7 @@ class Reader:
 
     def _drained(self) -> Iterator[Entry | Refused]:
         while self._outbox and not self._behind:
-            item = self._outbox.popleft()
+            item = self._outbox.pop(0)
             if isinstance(item, Refused):
                 yield item
                 continue
@@ -280,22 +282,27 @@ class Reader:
         return True
 
     def _fall_behind(self) -> None:
-        kept = [item for item in self._outbox if isinstance(item, Refused)]
+        kept: list[Entry | Refused] = [item for item in self._outbox if isinstance(item, Refused)]
         for item in self._outbox:
             if isinstance(item, Entry):
                 self._behind[item.session_id] = True
-        self._outbox = deque(kept)
+        self._outbox = kept
         self._bytes = 0
 
     async def _woken(self) -> bool:
-        self._wake.clear()
         if self._behind or self._outbox or self._closed is not None:
             return True
         if not self._beat_due:
-            await self._wake.wait()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
         silent = self._beat_due and not (self._behind or self._outbox or self._closed is not None)
         self._beat_due = False
         return not silent
+
+    def _ring(self) -> None:
+        """Wake whoever takes the frames: there is news, which `_woken` looks for before it waits."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _beat(self) -> Beat:
         moved, self._moved = self._moved, set()
@@ -335,12 +342,9 @@ class Readers:
         self._somebody.set()
         if all_sessions:
             self._everything.setdefault(user.account, set()).add(reader)
-        lifetime = LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
-        end = asyncio.get_running_loop().call_later(lifetime, reader.close, CloseReason.EXPIRED)
         try:
             yield reader
         finally:
-            end.cancel()
             self._forget(reader)
 
     async def follow(self, reader: Reader, cursor: Cursor) -> None:

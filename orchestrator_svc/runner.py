@@ -109,7 +109,10 @@ class Run:
                     self._spawn(work)
                 await self._over.wait()
                 for task in tuple(self._tasks):
-                    task.cancel()
+                    if (
+                        not task.cancelling()
+                    ):  # a second time would cut off what a stopped action tells its server
+                        task.cancel()
         finally:
             self._outbox.close()
 

@@ -175,7 +175,7 @@ async def test_the_boundary_ends_a_call_whose_cap_is_over(echo: Echo, method: st
 
 
 async def test_a_shorter_deadline_of_the_client_counts(channel: grpc.aio.Channel, echo: Echo) -> None:
-    await ask(channel, UNARY, word("a"), timeout=20)
+    await ask(channel, UNARY, word("a"), timeout=4)
     await ask(channel, UNARY, word("b"))
     (clients, cap) = (each.deadline for each in echo.calls)
     assert clients is not None

@@ -16,6 +16,7 @@ from assistant.turn.v1 import turn_pb2
 from chassis.database import Database
 from chassis.dial import streaming
 from chassis.testing import FakeClock, eventually
+from context_svc import readers
 from context_svc.messages import require_session
 from context_svc.readers import Readers
 from tests.interaction.context_svc.conversation_room import PlayedOrchestrator, Room, Stage, caller, room
@@ -77,9 +78,7 @@ async def test_a_reader_that_takes_nothing_for_30_seconds_is_detached_and_resume
             await clock.advance(timedelta(seconds=29))
             assert session in here.readers._of_session
             await _passes_until(clock, lambda: session not in here.readers._of_session)
-            frames = []
-            while (frame := await call.read()) is not grpc.aio.EOF:
-                frames.append(frame)
+            frames = await _heard(call)
         assert frames[-1].closed.reason == chat_pb2.CLOSE_REASON_SLOW
         (position,) = frames[-1].closed.positions
         got = [frame.event.sequence for frame in frames if frame.HasField("event")]
@@ -104,6 +103,24 @@ async def test_a_reader_that_never_reads_again_is_cut_off(database: Database) ->
             await _passes_until(clock, lambda: len(here.readers) == 0)
 
 
+async def test_a_stream_ends_after_its_time_and_says_where_to_resume(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(readers, "LIFETIME", 60.0)
+    async with room(database, clock=clock, watched=True) as here:
+        session = await here.session()
+        async with streaming(subscribe(here, session)) as call:
+            await call.read()
+            heard = asyncio.ensure_future(_heard(call))
+            await clock.advance(timedelta(seconds=53))
+            assert not heard.done()
+            await clock.advance(timedelta(seconds=14))
+            last = (await heard)[-1]
+    assert last.closed.reason == chat_pb2.CLOSE_REASON_EXPIRED
+    assert [position.session_id for position in last.closed.positions] == [session]
+
+
 async def test_an_account_opens_no_more_streams_than_it_may(database: Database) -> None:
     async with room(database) as here:
         session = await here.session()
@@ -114,13 +131,20 @@ async def test_an_account_opens_no_more_streams_than_it_may(database: Database) 
             assert await refused(_first(subscribe(here, session))) == "TOO_MANY_STREAMS"
 
 
+async def _heard(call: Any) -> list[Any]:
+    frames = []
+    while (frame := await call.read()) is not grpc.aio.EOF:
+        frames.append(frame)
+    return frames
+
+
 async def _first(call: Any) -> object:
     return await anext(aiter(call))
 
 
-def _handing(readers: Readers) -> bool:
+def _handing(open_streams: Readers) -> bool:
     """Whether the one reader there is has a frame on its way."""
-    mine = readers._of_account.get(caller().account, set())
+    mine = open_streams._of_account.get(caller().account, set())
     return any(each._handing_since is not None for each in mine)
 
 

@@ -167,6 +167,37 @@ async def test_cancelling_reaches_the_tool_and_keeps_what_was_said() -> None:
 
 
 @pytest.mark.requirement("AGT-6")
+async def test_a_stopped_tool_has_the_moment_that_it_takes_to_stop_its_server() -> None:
+    began, told = asyncio.Event(), asyncio.Event()
+
+    async def perform(arguments: Nothing, setting: Setting) -> Output:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):  # what says so to a server awaits more than once
+                await asyncio.sleep(0)
+            told.set()
+        raise AssertionError("nobody lets it go")
+
+    asks = Tool(
+        name="wait",
+        description="Waits.",
+        arguments=Nothing,
+        perform=perform,
+        agent="test",
+        effect=Effect.NONE,
+    )
+    llm = ScriptedLlm(steps=[[Ask("a", "wait"), Hang()]])
+    async with room(llm, catalogue=Catalogue((asks,))) as here, here.turn(start()) as turn:
+        await soon(began)
+        await turn.send(cancel=pb.CancelTurn())
+        await turn.rest()
+        await soon(told)
+    assert kind(turn.frames[-1]) == "turn_cancelled"
+
+
+@pytest.mark.requirement("AGT-6")
 async def test_a_broken_stream_stops_model_and_tools() -> None:
     gate = Gate()
     llm = ScriptedLlm(steps=[[Ask("a", "wait"), Hang()]])
