@@ -52,6 +52,9 @@ def _page(tables: dict[str, list[Described]]) -> str:
         "Made by `make docs` from the settings classes. Each can stand in the environment; those of `mesh` in",
         "`<data folder>/mesh.toml` too, without their prefix, and those of a room there in a table named after it:",
         "`[llm]` with `openai_base_url = …` is `LLM_OPENAI_BASE_URL`. The environment wins.",
+        "",
+        "A room's address is `unix:/path`, `host:port` (every address of that name, in turn) or a list, in turn too:",
+        "`ipv4:10.0.0.5:7000,10.0.0.6:7000`. On a network both sides show a certificate (`…_TLS_DIR`).",
     ]
     for name, lines in tables.items():
         parts += ["", f"## {name}", "", "| name | default | what it does |", "| --- | --- | --- |"]
