@@ -15,7 +15,7 @@ from typing import Self
 
 from chassis.tasks import Tasks
 
-PATIENCE = 0.02  # seconds
+PATIENCE = 0.2  # seconds: checks of a busy room take less, and nobody notices so long a silence
 
 
 class Opening:

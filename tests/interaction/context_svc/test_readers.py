@@ -108,6 +108,7 @@ async def test_a_stream_ends_after_its_time_and_says_where_to_resume(
 ) -> None:
     clock = FakeClock()
     monkeypatch.setattr(readers, "LIFETIME", 60.0)
+    monkeypatch.setattr(readers, "STALLED", 600.0)  # the test's clock runs ahead of the client
     async with room(database, clock=clock, watched=True) as here:
         session = await here.session()
         async with streaming(subscribe(here, session)) as call:
