@@ -40,7 +40,7 @@ class Preference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """What the catalogue of llm_svc says of a model."""
+    """What the catalogue of llm_svc says of a model. Prices are micro-USD for a million tokens."""
 
     name: str
     provider: str = ""
@@ -50,6 +50,12 @@ class ModelFacts:
     vision: bool = False
     local: bool = False
     default: bool = False
+    input_price: int = 0
+    output_price: int = 0
+
+    def cost(self, read: int, written: int) -> int:
+        """Micro-USD of so many tokens, rounded up."""
+        return -(-(read * self.input_price + written * self.output_price) // 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator_svc.conversation import Usage
 from orchestrator_svc.errors import Reason
-from orchestrator_svc.material import Budget, Counters
+from orchestrator_svc.material import Budget, Counters, ModelFacts
 
 LIMITS = {
     Reason.STEP_LIMIT: "The turn reached its limit of model steps.",
@@ -80,3 +80,9 @@ class Spending:
         if self.cost_left == 0 and used.cost_micro_usd:
             return Reason.COST_LIMIT
         return None
+
+
+def estimated(model: ModelFacts | None, read: int, written: int) -> Usage:
+    """What a step of so many tokens is charged when nobody reported them."""
+    cost = model.cost(read, written) if model else 0
+    return Usage(input_tokens=read, output_tokens=written, estimated=True, cost_micro_usd=cost)

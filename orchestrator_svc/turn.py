@@ -6,9 +6,9 @@ until the model answers in words, something fails, the person stops it, or it ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from orchestrator_svc import policy
 from orchestrator_svc.actions import Actions
@@ -66,7 +66,7 @@ from orchestrator_svc.material import (
 )
 from orchestrator_svc.policy import Offer
 from orchestrator_svc.prompt import system_text
-from orchestrator_svc.spending import LIMITS, Spending
+from orchestrator_svc.spending import LIMITS, Spending, estimated
 from orchestrator_svc.transcript import Transcript
 from orchestrator_svc.window import (
     Fitted,
@@ -91,6 +91,7 @@ _BROKE_OFF = frozenset(
 _REFITS = 2  # a window that a model finds too long is made smaller so often
 _TIGHTER = 1.5
 _TELLS_TIME = "current_time"
+_Last: TypeAlias = Callable[[], Fail | Cancelled]
 
 
 class Turn:
@@ -107,12 +108,15 @@ class Turn:
         self._placement = demanded(order.material)
         self._choice: ModelChoice | None = resumed.model
         self._model: ModelFacts | None = None
+        self._models: dict[str, ModelFacts] = {}
         self._gauge = Gauge()
         self._fitted: Fitted | None = None
         self._sent: Window | None = None  # what the open stream holds
         self._announced = False
         self._generating = False
         self._asked = False  # the model of the open stream was asked
+        self._reads = False  # the step that runs is at its model
+        self._last: _Last | None = None  # comes when a stopped step has said what it used
         self._yielding = False
         self._followed = False  # this step has calls that the model did not ask for
         self._refits = 0
@@ -137,6 +141,9 @@ class Turn:
 
     def _decide(self, told: Input) -> Iterator[Effect]:
         if self.over:
+            return
+        if self._last is not None:
+            yield from self._last_words(told, self._last)
             return
         match told:
             case Started(models=models):
@@ -194,6 +201,7 @@ class Turn:
             yield from self._advance()
 
     def _choose(self, models: tuple[ModelFacts, ...]) -> None:
+        self._models = {model.name: model for model in models}
         self._choice, self._model = choose(models, self._order.preferences, self._placement)
         seen = admitted(self._order.material, local=self._model.local)
         self._order, self._placement = replace(self._order, material=seen), placement(seen)
@@ -245,7 +253,7 @@ class Turn:
         self._followed = False
         self._spending.step()
         self._actions.next_step()
-        self._generating, self._sent = True, fitted.window
+        self._generating, self._reads, self._sent = True, not opens, fitted.window
         yield Generate(
             step=self._spending.counters.steps,
             choice=self._choice,
@@ -280,6 +288,7 @@ class Turn:
             source=ChoiceSource.VISION if told.vision_from else self._choice.source,
         )
         self._asked = not told.local and not told.from_cache
+        self._reads = not told.from_cache
         if not self._announced:
             yield self._announcement()
         yield from self._left()
@@ -291,12 +300,8 @@ class Turn:
 
     def _step_finished(self, told: StepFinished) -> Iterator[Effect]:
         self._generating = False
-        self._spending.usage(told.usage)
         self._correct(told)
-        model = self._choice.model if self._choice else ""
-        yield Receipt(
-            entry=StepEntry(model=model, usage=told.usage, duration=told.duration, reason=told.reason)
-        )
+        yield self._charge(told.usage, told.duration, told.reason)
         if self._actions.asked:
             yield from self._advance()
         elif not self._transcript.text:
@@ -318,11 +323,7 @@ class Turn:
         if self._fitted is not None and not self._generating:
             return
         self._generating = False
-        self._spending.usage(told.usage)
-        if told.usage != Usage():
-            model = self._choice.model if self._choice else ""
-            unknown = FinishReason.UNKNOWN
-            yield Receipt(entry=StepEntry(model=model, usage=told.usage, duration=0.0, reason=unknown))
+        yield from self._charge_broken(told)
         too_long = told.reason == Reason.CONTEXT_TOO_LONG and self._transcript.step_is_empty
         if too_long and self._refits < _REFITS and not self._actions.asked:
             self._refits += 1
@@ -332,6 +333,23 @@ class Turn:
         broke_off = told.reason in _BROKE_OFF and bool(self._transcript.text)
         reason = Reason.PARTIAL if broke_off else told.reason
         yield from self._fail(reason, told.message, told.retryable, Stage.MODEL)
+
+    def _charge(self, usage: Usage, duration: float, reason: FinishReason) -> Receipt:
+        self._spending.usage(usage)
+        model = self._choice.model if self._choice else ""
+        return Receipt(entry=StepEntry(model=model, usage=usage, duration=duration, reason=reason))
+
+    def _charge_broken(self, told: StepFailed) -> Iterator[Effect]:
+        usage = self._estimate() if told.usage is None else told.usage
+        if usage != Usage():
+            yield self._charge(usage, 0.0, FinishReason.UNKNOWN)
+
+    def _estimate(self) -> Usage:
+        """What the step used of which nobody could say it: its prompt and what it said, once it was at its model."""
+        if not self._reads or self._fitted is None or self._choice is None:
+            return Usage()
+        written = sum(self._gauge.content(part.content) for part in self._transcript.step)
+        return estimated(self._models.get(self._choice.model), self._fitted.report.window_tokens, written)
 
     # -- actions -----------------------------------------------------------------------------------------
 
@@ -425,27 +443,42 @@ class Turn:
         yield from self._fail(reason, LIMITS[reason], retryable, self.stage)
 
     def _fail(self, reason: str, message: str, retryable: bool, stage: Stage) -> Iterator[Effect]:
-        yield from self._stop()
-        self.over = True
-        yield Fail(
-            reason=reason,
-            message=message,
-            retryable=retryable,
-            stage=stage,
-            partial=self._partial(),
-            usage=self._spending.counters.usage,
+        yield from self._stop(
+            lambda: Fail(
+                reason=reason,
+                message=message,
+                retryable=retryable,
+                stage=stage,
+                partial=self._partial(),
+                usage=self._spending.counters.usage,
+            )
         )
 
     def _cancel(self) -> Iterator[Effect]:
-        yield from self._stop()
-        self.over = True
-        yield Cancelled(partial=self._partial(), usage=self._spending.counters.usage)
+        yield from self._stop(lambda: Cancelled(partial=self._partial(), usage=self._spending.counters.usage))
 
-    def _stop(self) -> Iterator[Effect]:
-        """Stop all that is on its way, and say so."""
+    def _stop(self, last: _Last) -> Iterator[Effect]:
+        """Stop all that is on its way, and say so; end once a model step has said what it used."""
         if self._generating:
             yield StopModel()
         yield from self._actions.stop()
+        if self._generating:
+            self._last = last
+        else:
+            self.over = True
+            yield last()
+
+    def _last_words(self, told: Input, last: _Last) -> Iterator[Effect]:
+        """After the turn was stopped: what its last step used. What it still says is not heard any more."""
+        if isinstance(told, ModelStarted):
+            yield from self._model_started(told)
+        elif isinstance(told, StepFinished):
+            yield self._charge(told.usage, told.duration, told.reason)
+        elif isinstance(told, StepFailed):
+            yield from self._charge_broken(told)
+        if isinstance(told, StepFinished | StepFailed):
+            self.over = True
+            yield last()
 
     def _partial(self) -> Answer | None:
         answer = self._answer(FinishReason.UNKNOWN, partial=True)
