@@ -13,7 +13,7 @@ from typing import Protocol
 from chassis.database import Engine, Row, Statement, Unit
 from context_svc import audit
 from context_svc.journal import Draft, Entry, Journal, Payload
-from context_svc.ledger import UNLIMITED, Allowance, Ledger, Spent
+from context_svc.ledger import NOTHING, UNLIMITED, Allowance, Ledger, Spent
 from context_svc.search import Indexing
 from context_svc.turn_rows import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
@@ -73,7 +73,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ending:
-    """How a run ends: its last event, the turn's new state, and the answer if anything was said."""
+    """How a run ends: its last event, the turn's new state, and the answer if anything was said.
+
+    Without `spent` it is charged what was noted on its way, and what is `unnoted`.
+    """
 
     state: TurnState
     draft: Draft
@@ -81,7 +84,16 @@ class Ending:
     reason: str = ""
     receipt: bytes = b""
     spent: Spent | None = None
+    unnoted: Spent = NOTHING
     crowded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noted:
+    """What a run is charged so far: the turn's receipt, and what its newest steps used."""
+
+    receipt: bytes
+    spent: Spent
 
 
 class Afterwards(Protocol):
@@ -151,12 +163,24 @@ class Claims:
         )
         return (yield from self._with_money(claim_of(rows[0]), now_us)) if rows else None
 
-    def append(self, claim: Claim, drafts: Sequence[Draft], now_us: int) -> Unit[tuple[Entry, ...]]:
-        """Append events of a run. Raises ClaimLost, and then nothing is kept."""
+    def append(
+        self, claim: Claim, drafts: Sequence[Draft], now_us: int, noted: Noted | None = None
+    ) -> Unit[tuple[Entry, ...]]:
+        """Append events of a run, and what it is charged so far. Raises ClaimLost, and then nothing is kept."""
         entries = yield from self._journal.append(claim.session_id, drafts, now_us)
         yield from still_held(claim)
+        if noted is not None:
+            yield from self._note(claim, noted)
         yield from _audit(claim, drafts, now_us)
         return entries
+
+    def _note(self, claim: Claim, noted: Noted) -> Unit[None]:
+        """Part of a unit that holds the turn: a run that nobody can end any more is charged this."""
+        yield Statement(
+            "UPDATE turn SET receipt = :receipt WHERE id = :turn",
+            {"receipt": noted.receipt, "turn": claim.turn_id},
+        )
+        yield from self.ledger.note(claim.turn_id, noted.spent)
 
     def end(
         self, claim: Claim, drafts: Sequence[Draft], ending: Ending, now_us: int
@@ -165,6 +189,8 @@ class Claims:
         entries = yield from self._journal.append(claim.session_id, [*drafts, ending.draft], now_us)
         yield from still_held(claim)
         yield from conclude(claim, ending, entries[-1].sequence, now_us, self._indexing)
+        if ending.spent is None:
+            yield from self.ledger.note(claim.turn_id, ending.unnoted)
         yield from self.ledger.settle(claim.turn_id, ending.spent)
         if self._afterwards is not None and claim.action is None:
             yield from self._afterwards(claim, ending.state, now_us)

@@ -46,7 +46,13 @@ def _seeing(models: Sequence[ModelFacts], instead_of: ModelFacts, placement: Pla
 
 def _chosen(model: ModelFacts, source: ChoiceSource, skipped: str) -> ModelChoice:
     return ModelChoice(
-        model=model.name, provider=model.provider, source=source, skipped=skipped, local=model.local
+        model=model.name,
+        provider=model.provider,
+        source=source,
+        skipped=skipped,
+        local=model.local,
+        input_price=model.input_price,
+        output_price=model.output_price,
     )
 
 

@@ -53,14 +53,13 @@ class ModelFacts:
     input_price: int = 0
     output_price: int = 0
 
-    def cost(self, read: int, written: int) -> int:
-        """Micro-USD of so many tokens, rounded up."""
-        return -(-(read * self.input_price + written * self.output_price) // 1_000_000)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChoice:
-    """Which model answers, and why that one. `skipped` was preferred and is not in the catalogue."""
+    """Which model answers, and why that one. `skipped` was preferred and is not in the catalogue.
+
+    Prices are micro-USD for a million tokens.
+    """
 
     model: str
     provider: str = ""
@@ -69,6 +68,8 @@ class ModelChoice:
     fallback_from: str = ""
     local: bool = False
     from_cache: bool = False
+    input_price: int = 0
+    output_price: int = 0
 
     @property
     def explicit(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator_svc.conversation import Usage
 from orchestrator_svc.errors import Reason
-from orchestrator_svc.material import Budget, Counters, ModelFacts
+from orchestrator_svc.material import Budget, Counters, ModelChoice
 
 LIMITS = {
     Reason.STEP_LIMIT: "The turn reached its limit of model steps.",
@@ -82,7 +82,7 @@ class Spending:
         return None
 
 
-def estimated(model: ModelFacts | None, read: int, written: int) -> Usage:
-    """What a step of so many tokens is charged when nobody reported them."""
-    cost = model.cost(read, written) if model else 0
+def estimated(choice: ModelChoice, read: int, written: int) -> Usage:
+    """What a step of so many tokens is charged when nobody reported them; money rounded up."""
+    cost = -(-(read * choice.input_price + written * choice.output_price) // 1_000_000)
     return Usage(input_tokens=read, output_tokens=written, estimated=True, cost_micro_usd=cost)

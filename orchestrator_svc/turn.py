@@ -278,8 +278,11 @@ class Turn:
 
     def _model_started(self, told: ModelStarted) -> Iterator[Effect]:
         assert self._choice is not None
+        facts = self._models.get(told.model)
         self._choice = replace(
             self._choice,
+            input_price=facts.input_price if facts else 0,
+            output_price=facts.output_price if facts else 0,
             model=told.model,
             provider=told.provider,
             local=told.local,
@@ -340,16 +343,13 @@ class Turn:
         return Receipt(entry=StepEntry(model=model, usage=usage, duration=duration, reason=reason))
 
     def _charge_broken(self, told: StepFailed) -> Iterator[Effect]:
-        usage = self._estimate() if told.usage is None else told.usage
+        """What nobody could tell is counted: the prompt and what was said, once the step was at its model."""
+        usage = told.usage or Usage()
+        if told.usage is None and self._reads and self._fitted and self._choice:
+            written = sum(self._gauge.content(part.content) for part in self._transcript.step)
+            usage = estimated(self._choice, self._fitted.report.window_tokens, written)
         if usage != Usage():
             yield self._charge(usage, 0.0, FinishReason.UNKNOWN)
-
-    def _estimate(self) -> Usage:
-        """What the step used of which nobody could say it: its prompt and what it said, once it was at its model."""
-        if not self._reads or self._fitted is None or self._choice is None:
-            return Usage()
-        written = sum(self._gauge.content(part.content) for part in self._transcript.step)
-        return estimated(self._models.get(self._choice.model), self._fitted.report.window_tokens, written)
 
     # -- actions -----------------------------------------------------------------------------------------
 
