@@ -275,8 +275,8 @@ async def test_a_step_that_is_cut_is_charged_with_what_was_reported_and_what_was
 ) -> None:
     """Anthropic tells of the prompt first, and of the words only at the end."""
     told = Usage(input_tokens=12, output_tokens=1, cached_tokens=5)
-    deltas = [told, TextDelta("Once upon a time there was")]
-    provider = Told(*deltas, cut) if cut else Told(*deltas)
+    said = TextDelta("Once upon a time there was")
+    provider = Told(told, said, cut) if cut else Told(told, said)
     caller = Caller(provider) >> Start(request=asking(user("x"), model="remote"))
     running = asyncio.ensure_future(caller.run())
     if cut is None:
