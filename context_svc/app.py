@@ -295,7 +295,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         foundation.tasks.spawn(
             "follow other processes",
             follow_others(
-                database, readers, foundation.feed, clock, restarts(foundation.mesh, foundation.restart)
+                database,
+                readers,
+                schedule,
+                foundation.feed,
+                clock,
+                restarts(foundation.mesh, foundation.restart),
             ),
         )
 
