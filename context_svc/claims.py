@@ -52,6 +52,8 @@ class Claim:
     alternative: bool = False
     resumption: bytes = b""
     receipt: bytes = b""
+    wait_expire_us: int | None = None
+    """Until when it waits for the person; None: it does not."""
     allowance: Allowance = UNLIMITED
 
     @property
@@ -154,7 +156,8 @@ class Claims:
         """
         yield from lock_session(session_id)
         rows = yield Statement(
-            "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner, start_us = :now WHERE id = ("  # noqa: S608
+            "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner,"  # noqa: S608
+            " start_us = COALESCE(start_us, :now) WHERE id = ("
             f" SELECT q.id FROM turn q WHERE q.session_id = :session AND q.state < 5 AND q.state = 1 AND {_NOT_BEHIND}"
             " ORDER BY q.accepted_sequence LIMIT 1)"
             " AND NOT EXISTS (SELECT 1 FROM turn WHERE session_id = :session AND state = 2)"
@@ -205,7 +208,8 @@ class Claims:
         if allowance is not None:
             return replace(claim, allowance=allowance)
         yield Statement(
-            "UPDATE turn SET state = 1, attempt = attempt - 1, owner = NULL, start_us = NULL WHERE id = :turn",
+            "UPDATE turn SET state = 1, attempt = attempt - 1, owner = NULL,"
+            " start_us = CASE WHEN attempt = 1 THEN NULL ELSE start_us END WHERE id = :turn",
             {"turn": claim.turn_id},
         )
         return None
@@ -382,4 +386,5 @@ def claim_of(row: Row) -> Claim:
         job_id=row["job_id"],
         alternative=bool(row["alternative"]),
         resumption=bytes(row["resumption"] or b""),
+        wait_expire_us=row["wait_expire_us"],
     )

@@ -61,6 +61,12 @@ class ReceiptForm:
         step = chat_pb2.StepReceipt(model=model.model, usage=used)
         return turn_pb2.ReceiptEntry(step=step).SerializeToString()
 
+    def waited(self, receipt: bytes, span_us: int) -> bytes:
+        """With so much more time that the turn waited for the person."""
+        result = chat_pb2.TurnReceipt.FromString(receipt)
+        _add(result.latencies.wait, _duration(span_us / 1e6))
+        return result.SerializeToString()
+
     def usage(self, receipt: bytes) -> bytes:
         """What all steps used, serialised."""
         return chat_pb2.TurnReceipt.FromString(receipt).usage.SerializeToString()

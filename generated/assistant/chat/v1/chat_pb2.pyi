@@ -2942,7 +2942,7 @@ class StageLatencies(message.Message):
 
     @builtins.property
     def queue(self) -> duration_pb2.Duration:
-        """From acceptance to the start of work."""
+        """From acceptance to the first start of work."""
 
     @builtins.property
     def window(self) -> duration_pb2.Duration:
@@ -2958,7 +2958,7 @@ class StageLatencies(message.Message):
 
     @builtins.property
     def wait(self) -> duration_pb2.Duration:
-        """Waiting for the person."""
+        """Waiting for the person's consent and answers, together; a turn that still waits does not count the wait it is in."""
 
     @builtins.property
     def total(self) -> duration_pb2.Duration:
