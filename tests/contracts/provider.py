@@ -63,7 +63,7 @@ async def collect(subject: Subject, asked: Request) -> list[Delta]:
     """Every delta of one step but Doing, and Usage before the one that counts."""
     async with asyncio.timeout(50), aclosing(subject.provider.generate(asked)) as deltas:
         said = [delta async for delta in deltas if not isinstance(delta, Doing)]
-    return [delta for delta in said[:-2] if not isinstance(delta, Usage)] + said[-2:]
+    return [delta for delta in said if not isinstance(delta, Usage) or delta is said[-2]]
 
 
 class ProviderContract(ABC):
