@@ -21,7 +21,6 @@ from context_svc import access, indexes
 from context_svc.accounts import Accounts
 from context_svc.api_tokens import ApiTokens
 from context_svc.background_runs import BackgroundRuns
-from context_svc.backups import copy_before_migrating
 from context_svc.books import open_books, upkeep
 from context_svc.branches import Branches
 from context_svc.capabilities import Capabilities
@@ -29,6 +28,7 @@ from context_svc.claims import Claims, one_after_another
 from context_svc.clearing import Clearing
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
+from context_svc.copies import copy_before_migrating
 from context_svc.device_list import DeviceList
 from context_svc.doors import open_gate, operator_door, public_door
 from context_svc.dossier import Dossier, open_dossier
@@ -295,7 +295,12 @@ async def conversation(foundation: Foundation) -> AsyncIterator[Conversation]:
         foundation.tasks.spawn(
             "follow other processes",
             follow_others(
-                database, readers, foundation.feed, clock, restarts(foundation.mesh, foundation.restart)
+                database,
+                readers,
+                schedule,
+                foundation.feed,
+                clock,
+                restarts(foundation.mesh, foundation.restart),
             ),
         )
 
@@ -376,7 +381,7 @@ async def _foundation(
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
-    await copy_before_migrating(database, settings.backups, clock)
+    await copy_before_migrating(database, settings.backups, clock, is_private)
     await database.migrate(MIGRATIONS)
     feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)

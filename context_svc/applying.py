@@ -37,6 +37,16 @@ AGAIN = 2.0  # seconds before media_svc is asked again
 _RELEASED_AT_ONCE = 1_000
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaClaim:
+    """What holds which files: a message of a session, or the person's library. `private`: not in backups."""
+
+    id: str
+    media_ids: Sequence[str]
+    session_id: str = ""
+    private: bool = False
+
+
 class MediaImporter(Protocol):
     """The files of an account, on their way in."""
 
@@ -45,8 +55,8 @@ class MediaImporter(Protocol):
     ) -> tuple[str, bool]:
         """Keep a file under a claim: its id now, and whether it is new. Raises FileRefused and PeerUnavailable."""
 
-    async def claim(self, account: str, claim_id: str, session_id: str, media_ids: Sequence[str]) -> None:
-        """Hold files for a message. Raises PeerUnavailable."""
+    async def claim(self, account: str, claim: MediaClaim) -> None:
+        """Hold files. Raises PeerUnavailable."""
 
     async def release(self, account: str, claim_ids: Sequence[str]) -> None:
         """Give claims up. Raises PeerUnavailable."""
@@ -65,7 +75,7 @@ class _Work:
     present: Counter[str] = field(default_factory=Counter)
     media: dict[str, str] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)  # of the import itself, by file
-    named: dict[str, str] = field(default_factory=dict)  # those of files that messages hold now
+    named: set[str] = field(default_factory=set)  # files that messages hold now
 
     @property
     def steps(self) -> int:
@@ -145,8 +155,8 @@ class ApplyImport:
         while (bundle := await asyncio.to_thread(next, bundles, None)) is not None:
             await self._step(work, partial(self._session, work, bundle, names))
             await self._hold(work, bundle)
-        held = set(work.named.values())
-        for start in range(0, len(claims := sorted(held)), _RELEASED_AT_ONCE):
+        await self._keep_unnamed(work)
+        for start in range(0, len(claims := sorted(work.claims.values())), _RELEASED_AT_ONCE):
             await self._media.release(work.account, claims[start : start + _RELEASED_AT_ONCE])
 
     async def _file(self, work: _Work, index: int, file: ArrivingFile) -> None:
@@ -164,8 +174,21 @@ class ApplyImport:
             known = [each for each in message.media if each in work.media]
             if known:
                 media_ids = list(dict.fromkeys(work.media[each] for each in known))
-                await self._media.claim(work.account, message.id, bundle.session.id, media_ids)
-                work.named |= {each: work.claims[each] for each in known}
+                claim = MediaClaim(
+                    id=message.id,
+                    media_ids=media_ids,
+                    session_id=bundle.session.id,
+                    private=bundle.session.private,
+                )
+                await self._media.claim(work.account, claim)
+                work.named |= {*known}
+
+    async def _keep_unnamed(self, work: _Work) -> None:
+        """Hold the files that no message names for as long as the person wants them."""
+        for file_id, claim_id in work.claims.items():
+            if file_id not in work.named:
+                claim = MediaClaim(id=f"{claim_id}:kept", media_ids=[work.media[file_id]])
+                await self._media.claim(work.account, claim)
 
     async def _step(self, work: _Work, unit: Callable[[int], Unit[None]]) -> None:
         """One commit, and the figures after it; a step of an earlier try is not done again."""

@@ -16,8 +16,8 @@ from context_svc.endings import Over
 from context_svc.errors import SuggestionFailed
 from context_svc.journal import Kind
 from context_svc.ledger import Ledger, Spent
-from context_svc.receipts import ReceiptCodec, Tally
-from context_svc.run_frames import Happened, ReceiptEntry, TextDelta
+from context_svc.receipts import ReceiptCodec, Tally, used
+from context_svc.run_frames import Happened, ReasoningDelta, ReceiptEntry, TextDelta
 from context_svc.runs import Material, Orchestrator
 from context_svc.turn_rows import TurnState
 
@@ -94,8 +94,11 @@ class BackgroundRuns:
                         return frame
                     case ReceiptEntry(data):
                         tally.entries.append(data)
-                    case TextDelta():
+                    case TextDelta(text):
                         tally.token(self._clock.monotonic())
+                        tally.trail.said(text)
+                    case ReasoningDelta(text):
+                        tally.trail.said(text)
                     case Happened(Kind.TURN_STARTED, payload):
                         tally.started = payload
                     case _:
@@ -103,7 +106,7 @@ class BackgroundRuns:
         raise SuggestionFailed("the stream ended early")
 
     async def _account(self, material: Material, tally: Tally, over: Over | None, began_us: int) -> None:
-        receipt = self._codec.receipt(tally, over.usage if over else b"")
+        receipt = self._codec.receipt(tally, over.usage if over else used(self._codec, tally))
         state = over.state if over else TurnState.FAILED
         spent, now_us = self._codec.spent(receipt), self._clock.now_us()
         await self._database.write(

@@ -1,8 +1,8 @@
 """Backups of the whole mesh while it serves, and putting one in the place of the present state.
 
-A backup is one checked file outside the data folder (`context_svc.archive`): this room's rows as of one moment without
-private sessions, and media_svc's own part. After a restore every sign-in has ended, the log has a new epoch, and this
-process is started anew.
+A backup is one checked file outside the data folder (`context_svc.archive`): this room's rows as of one moment, without
+private sessions and archives on their way in, and media_svc's own part. After a restore every sign-in has ended, the
+log has a new epoch, and this process is started anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chassis import dump, ids, telemetry
 from chassis.clock import Clock
 from chassis.database import Database, Row, Statement, Unit, Value
 from chassis.errors import InvalidRequest, StoreUnavailable, Violation
-from context_svc import archive, audit, deletions, erasures
+from context_svc import archive, audit, deletions, erasures, session_rows
 from context_svc.archive import ArchiveBroken, ArchiveTooNew, Draft, Manifest
 from context_svc.audit import Entry, Event
 from context_svc.erasures import Erasure, ErasureFile
@@ -34,6 +34,7 @@ from context_svc.errors import (
     IdempotencyKeyReused,
     QuotaExceeded,
 )
+from context_svc.imports import ImportState
 from context_svc.reindexing import index_from
 from context_svc.schema import MIGRATIONS
 
@@ -244,8 +245,13 @@ class Backups:
 
     async def _write_own(self, draft: Draft) -> None:
         def leave(table: str, row: Mapping[str, Value]) -> bool:
-            settings = row["settings"] if table == "session" else b""
-            return isinstance(settings, bytes) and bool(settings) and self._setting.is_private(settings)
+            if table == "account_import":  # an archive on its way in may hold private sessions
+                return row["state"] in (ImportState.RECEIVING, ImportState.APPLYING)
+            settings = row.get("settings")
+            marked = bool(row.get("private")) or (
+                isinstance(settings, bytes) and self._setting.is_private(settings)
+            )
+            return table == "session" and marked
 
         with tempfile.TemporaryDirectory(prefix=".work-", dir=draft.path.parent) as work:
             async with self._database.frozen(Path(work)) as state:
@@ -277,6 +283,7 @@ class Backups:
             yield from erasures.replace_all([*noted, *beside])
             yield from deletions.resume(now_us)
             yield from _end_sign_ins(now_us)
+            yield from session_rows.count_again()
             yield from _set_meta("log_epoch", epoch)
             told = json.dumps([source, epoch, asdict(previous), reapplied])
             yield from _set_meta(_RESTORED + request_id, told)
@@ -290,21 +297,6 @@ class Backups:
         self._setting.renew_keys()
         self._setting.restart()
         return Restored(log_epoch=epoch, previous=previous, reapplied=reapplied)
-
-
-async def copy_before_migrating(database: Database, folder: Path, clock: Clock) -> Path | None:
-    """Copy a store that is about to be brought forward; None when there is nothing to bring forward.
-
-    Only of SQLite, which is one file of this machine. Raises StoreUnavailable when the copy cannot be made.
-    """
-    applied = await database.read(lambda: _applied(database.engine))
-    if not applied or max(applied) >= SCHEMA:
-        return None
-    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-    moment = datetime.fromtimestamp(clock.now_us() / 1e6, UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = folder / f"context-before-{SCHEMA}-{moment}-{ids.uuid()[-6:]}.db"
-    await database.copy_to(path)
-    return path
 
 
 def _note_beside(folder: Path, noted: Sequence[Erasure]) -> None:
@@ -361,14 +353,6 @@ def _set_meta(key: str, value: str) -> Unit[None]:
         " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         {"key": key, "value": value},
     )
-
-
-def _applied(engine: str) -> Unit[list[int]]:
-    if engine != "sqlite":
-        return []
-    there = yield Statement("SELECT 1 AS one FROM sqlite_master WHERE name = 'schema_migration'")
-    rows = (yield Statement("SELECT version FROM schema_migration")) if there else []
-    return [row["version"] for row in rows]
 
 
 def _keep(backup: Backup, now_us: int) -> Unit[None]:

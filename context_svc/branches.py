@@ -135,7 +135,7 @@ class Branches:
         entry = yield from self._log(Kind.TURN_ACCEPTED, new, session, payload, now_us)
         for turn in open_turns:
             if turn["state"] == TurnState.WAITING:
-                yield from self._turns.waiting.supersede(turn)
+                yield from self._turns.waiting.supersede(turn, now_us)
         return Accepted(turn_id=turn_id, entry=entry, joined=False)
 
     def import_answer(

@@ -13,7 +13,7 @@ from typing import Protocol
 from chassis.database import Engine, Row, Statement, Unit
 from context_svc import audit
 from context_svc.journal import Draft, Entry, Journal, Payload
-from context_svc.ledger import UNLIMITED, Allowance, Ledger, Spent
+from context_svc.ledger import NOTHING, UNLIMITED, Allowance, Ledger, Spent
 from context_svc.search import Indexing
 from context_svc.turn_rows import ASSISTANT, TurnState, depth_below, lock_session, store_message
 
@@ -52,6 +52,8 @@ class Claim:
     alternative: bool = False
     resumption: bytes = b""
     receipt: bytes = b""
+    wait_expire_us: int | None = None
+    """Until when it waits for the person; None: it does not."""
     allowance: Allowance = UNLIMITED
 
     @property
@@ -73,7 +75,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ending:
-    """How a run ends: its last event, the turn's new state, and the answer if anything was said."""
+    """How a run ends: its last event, the turn's new state, and the answer if anything was said.
+
+    Without `spent` it is charged what was noted on its way, and what is `unnoted`.
+    """
 
     state: TurnState
     draft: Draft
@@ -81,7 +86,16 @@ class Ending:
     reason: str = ""
     receipt: bytes = b""
     spent: Spent | None = None
+    unnoted: Spent = NOTHING
     crowded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noted:
+    """What a run is charged so far: the turn's receipt, and what its newest steps used."""
+
+    receipt: bytes
+    spent: Spent
 
 
 class Afterwards(Protocol):
@@ -142,7 +156,8 @@ class Claims:
         """
         yield from lock_session(session_id)
         rows = yield Statement(
-            "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner, start_us = :now WHERE id = ("  # noqa: S608
+            "UPDATE turn SET state = 2, attempt = attempt + 1, owner = :owner,"  # noqa: S608
+            " start_us = COALESCE(start_us, :now) WHERE id = ("
             f" SELECT q.id FROM turn q WHERE q.session_id = :session AND q.state < 5 AND q.state = 1 AND {_NOT_BEHIND}"
             " ORDER BY q.accepted_sequence LIMIT 1)"
             " AND NOT EXISTS (SELECT 1 FROM turn WHERE session_id = :session AND state = 2)"
@@ -151,12 +166,24 @@ class Claims:
         )
         return (yield from self._with_money(claim_of(rows[0]), now_us)) if rows else None
 
-    def append(self, claim: Claim, drafts: Sequence[Draft], now_us: int) -> Unit[tuple[Entry, ...]]:
-        """Append events of a run. Raises ClaimLost, and then nothing is kept."""
+    def append(
+        self, claim: Claim, drafts: Sequence[Draft], now_us: int, noted: Noted | None = None
+    ) -> Unit[tuple[Entry, ...]]:
+        """Append events of a run, and what it is charged so far. Raises ClaimLost, and then nothing is kept."""
         entries = yield from self._journal.append(claim.session_id, drafts, now_us)
         yield from still_held(claim)
+        if noted is not None:
+            yield from self._note(claim, noted)
         yield from _audit(claim, drafts, now_us)
         return entries
+
+    def _note(self, claim: Claim, noted: Noted) -> Unit[None]:
+        """Part of a unit that holds the turn: a run that nobody can end any more is charged this."""
+        yield Statement(
+            "UPDATE turn SET receipt = :receipt WHERE id = :turn",
+            {"receipt": noted.receipt, "turn": claim.turn_id},
+        )
+        yield from self.ledger.note(claim.turn_id, noted.spent)
 
     def end(
         self, claim: Claim, drafts: Sequence[Draft], ending: Ending, now_us: int
@@ -165,6 +192,8 @@ class Claims:
         entries = yield from self._journal.append(claim.session_id, [*drafts, ending.draft], now_us)
         yield from still_held(claim)
         yield from conclude(claim, ending, entries[-1].sequence, now_us, self._indexing)
+        if ending.spent is None:
+            yield from self.ledger.note(claim.turn_id, ending.unnoted)
         yield from self.ledger.settle(claim.turn_id, ending.spent)
         if self._afterwards is not None and claim.action is None:
             yield from self._afterwards(claim, ending.state, now_us)
@@ -179,7 +208,8 @@ class Claims:
         if allowance is not None:
             return replace(claim, allowance=allowance)
         yield Statement(
-            "UPDATE turn SET state = 1, attempt = attempt - 1, owner = NULL, start_us = NULL WHERE id = :turn",
+            "UPDATE turn SET state = 1, attempt = attempt - 1, owner = NULL,"
+            " start_us = CASE WHEN attempt = 1 THEN NULL ELSE start_us END WHERE id = :turn",
             {"turn": claim.turn_id},
         )
         return None
@@ -356,4 +386,5 @@ def claim_of(row: Row) -> Claim:
         job_id=row["job_id"],
         alternative=bool(row["alternative"]),
         resumption=bytes(row["resumption"] or b""),
+        wait_expire_us=row["wait_expire_us"],
     )

@@ -31,6 +31,14 @@ class Spent:
             cost=max(0, self.cost - other.cost),
         )
 
+    def and_also(self, other: Spent) -> Spent:
+        """Both together."""
+        return Spent(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost=self.cost + other.cost,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allowance:
@@ -42,6 +50,7 @@ class Allowance:
 
 
 UNLIMITED = Allowance(most=None)
+NOTHING = Spent()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ from chassis.dial import streaming
 from chassis.status import from_rpc_error
 from chassis.tasks import Tasks
 from context_svc import archive
+from context_svc.applying import MediaClaim
 from context_svc.archive import Manifest
 from context_svc.errors import ArchiveInvalid, FileRefused, PeerUnavailable
 from context_svc.exports import File
@@ -96,12 +97,17 @@ class MediaPeer:
                 answer = await call
         return answer.media.id, answer.added
 
-    async def claim(self, account: str, claim_id: str, session_id: str, media_ids: Sequence[str]) -> None:
+    async def claim(self, account: str, claim: MediaClaim) -> None:
         """See `context_svc.applying.MediaImporter`."""
-        request = media_pb2.ClaimMediaRequest(claim_id=claim_id, session_id=session_id, media_ids=media_ids)
+        request = media_pb2.ClaimMediaRequest(
+            claim_id=claim.id,
+            session_id=claim.session_id,
+            media_ids=claim.media_ids,
+            excluded_from_backup=claim.private,
+        )
         try:
             with _reaching_media(_UNCLAIMABLE):
-                await self._stub.ClaimMedia(request, metadata=self._acting(account, claim_id))
+                await self._stub.ClaimMedia(request, metadata=self._acting(account, claim.id))
         except FileRefused:  # it was deleted since, or the claim stands
             return
 

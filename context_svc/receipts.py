@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from chassis.database import Database, Row, Statement, Unit
+from context_svc.cut_steps import Trail
 from context_svc.errors import TurnNotFound
 from context_svc.ledger import Spent
 
@@ -19,8 +20,17 @@ class ReceiptCodec(Protocol):
     def receipt(self, tally: Tally, usage: bytes) -> bytes:
         """A serialised TurnReceipt of what was gathered; `usage` is the whole run's, empty: that of its steps."""
 
-    def step_spent(self, entry: bytes) -> Spent:
-        """What the model step of a serialised ReceiptEntry used; nothing for other entries."""
+    def step_spent(self, entry: bytes) -> Spent | None:
+        """What the model step of a serialised ReceiptEntry used; None for other entries."""
+
+    def cut_step(self, receipt: bytes, tally: Tally) -> bytes:
+        """A serialised ReceiptEntry of the model step that was cut off, counted and estimated; empty if none was.
+
+        `receipt` is that of the tally.
+        """
+
+    def usage(self, receipt: bytes) -> bytes:
+        """The serialised Usage of a serialised TurnReceipt."""
 
     def spent(self, receipt: bytes) -> Spent:
         """What the runs of a serialised TurnReceipt used."""
@@ -43,11 +53,21 @@ class Tally:
     accept: float | None = None
     began: float = 0.0
     first_token: float | None = None
+    trail: Trail = field(default_factory=Trail)
 
     def token(self, now: float) -> None:
         """The answer began to grow, at that time of the steady clock; later ones change nothing."""
         if self.first_token is None:
             self.first_token = now - self.began
+
+
+def used(codec: ReceiptCodec, tally: Tally) -> bytes:
+    """The serialised Usage of a turn whose run was cut off; the tally gets an entry for the step it was in."""
+    receipt = codec.receipt(tally, b"")
+    if entry := codec.cut_step(receipt, tally):
+        tally.entries.append(entry)
+        receipt = codec.receipt(tally, b"")
+    return codec.usage(receipt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

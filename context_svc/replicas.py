@@ -11,6 +11,7 @@ from chassis.errors import StoreUnavailable
 from context_svc.meta import Mesh, log_epoch
 from context_svc.readers import Readers
 from context_svc.revocations import Feed
+from context_svc.schedule import Schedule
 
 log = telemetry.logger(__name__)
 
@@ -18,15 +19,21 @@ BREATH = 0.02  # seconds between two looks: hints that come meanwhile are one
 
 
 async def follow_others(
-    database: Database, readers: Readers, feed: Feed, clock: Clock, restored: Callable[[str], None]
+    database: Database,
+    readers: Readers,
+    schedule: Schedule,
+    feed: Feed,
+    clock: Clock,
+    restored: Callable[[str], None],
 ) -> None:
-    """Let readers and the revocation feed take up what other processes did. Returns where there are none.
+    """Let readers, turns and the revocation feed take up what other processes did. Returns where there are none.
 
     `restored` is told the epoch of the log each time: another process may have put a backup in place.
     """
     async for touched in database.hints():
         try:
             restored(await database.read(log_epoch))
+            await schedule.look_again(touched)
             await readers.look_again(touched)
             await feed.catch_up(database)
         except StoreUnavailable as error:

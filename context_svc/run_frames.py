@@ -29,13 +29,14 @@ class ReasoningDelta:
 class Call:
     """A call of an action; with `effect` it changes something outside the conversation.
 
-    `agent` is known at its begin, `outcome` (the contract's name) at its end.
+    `agent` and `step`, the model step that asked, are known at its begin, `outcome` (the contract's name) at its end.
     """
 
     id: str
     action: str
     agent: str = ""
     effect: bool = False
+    step: int = 0
     outcome: str = ""
 
 

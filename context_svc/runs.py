@@ -20,14 +20,15 @@ from chassis.errors import ServiceError, StoreUnavailable
 from chassis.tasks import Tasks
 from context_svc import erasures
 from context_svc.claims import Claim, ClaimLost, Claims
+from context_svc.cut_runs import LogCodec, remains
+from context_svc.cut_steps import Trail
 from context_svc.endings import Over, ending
 from context_svc.errors import PeerUnavailable, SessionNotFound
 from context_svc.journal import Draft, Kind, Publish
 from context_svc.known import Known, known
 from context_svc.leavings import Left
 from context_svc.messages import NOTHING, Branch, branch
-from context_svc.receipts import Arrivals, Tally
-from context_svc.remains import RemainsCodec, left_behind
+from context_svc.receipts import Arrivals, Tally, used
 from context_svc.run_frames import (
     Alive,
     Call,
@@ -119,7 +120,7 @@ class Host(Protocol):
         """Keep what an action left behind with its ToolFinished. Raises ClaimLost and StoreUnavailable."""
 
 
-class RunCodec(WaitCodec, RemainsCodec, Protocol):
+class RunCodec(WaitCodec, LogCodec, Protocol):
     """Writes what a run puts into the log."""
 
     def text_delta(self, text: str) -> bytes:
@@ -149,6 +150,7 @@ class _Running:
     agents: dict[str, str] = field(default_factory=dict)
     hosted: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     recorded: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    tally: Tally = field(default_factory=Tally)
 
     def note(self, happened: Happened) -> Callable[[], None] | None:
         """Keep track of actions with effects; what to do once the event is durable."""
@@ -242,9 +244,7 @@ class Runs:
             await self._perform(material, running)
         except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
-            await self._database.write(
-                claim.account_id, lambda: self._claims.ledger.settle(claim.turn_id, None)
-            )
+            await self._settle(claim, running.tally)
         except StoreUnavailable as error:
             log.error("a turn could not be stored", error=error, turn=claim.turn_id)
             return False
@@ -257,19 +257,22 @@ class Runs:
     async def bury(self, claim: Claim) -> None:
         """End the turn of a dead owner, with what it had said. An effect it had begun is in doubt for good."""
         now_us = self._clock.now_us()
-        text, calls = await self._database.read(lambda: left_behind(claim, self._codec))
+        left = await self._database.read(lambda: remains(claim, self._codec))
+        tally = Tally(earlier=left.receipt, started=left.started, trail=left.trail)
         over = Over(
             state=TurnState.FAILED if claim.cancel_device is None else TurnState.CANCELLED,
-            message=self._codec.partial_body(text) if text else b"",
-            text=text,
-            usage=b"",
-            reason="EFFECT_IN_DOUBT" if calls else "OWNER_LOST",
-            explanation=IN_DOUBT if calls else _RESTARTED,
-            retryable=not calls,
+            message=self._codec.partial_body(left.text) if left.text else b"",
+            text=left.text,
+            usage=used(self._codec, tally),
+            reason="EFFECT_IN_DOUBT" if left.calls else "OWNER_LOST",
+            explanation=IN_DOUBT if left.calls else _RESTARTED,
+            retryable=not left.calls,
         )
-        over = self._whole(claim, over)
-        last = ending(self._codec, claim, over, claim.cancel_device or "")
-        drafts = [self._cut_off(claim, call, in_doubt=True) for call in calls]
+        over, claim = self._whole(claim, over), replace(claim, receipt=left.receipt)
+        last = ending(self._codec, claim, over, claim.cancel_device or "", tally)
+        if last.spent is not None:  # beyond what was noted
+            last = replace(last, spent=None, unnoted=last.spent)
+        drafts = [self._cut_off(claim, call, in_doubt=True) for call in left.calls]
         with suppress(ClaimLost, SessionNotFound):  # another replica was faster
             await self._database.write(
                 claim.session_id,
@@ -287,7 +290,7 @@ class Runs:
             publish=self._publish,
             delta_payload=self._codec.text_delta,
         )
-        tally = Tally(
+        tally = running.tally = Tally(
             earlier=claim.receipt, accept=self.arrivals.take(claim.turn_id), began=self._clock.monotonic()
         )
         async with Tasks() as tasks:
@@ -340,6 +343,7 @@ class Runs:
                     patience.reschedule(loop.time() + SILENCE)
                 if isinstance(frame, Happened):
                     running.stage = _BEGINS.get(frame.kind, running.stage)
+                    _follow(frame, tally.trail)
                 match frame:
                     case Over() | Suspended():
                         await _all_of(running.hosted.values())
@@ -356,8 +360,6 @@ class Runs:
                         await self._host.leave(material.claim, frame, left, ended)
                     case _:
                         self._note(material.claim, frame, running, pen, tally)
-                if isinstance(frame, ReceiptEntry):
-                    await self._note_cost(material.claim, frame)
                 await pen.room()
         raise PeerUnavailable("the stream of a turn ended early")
 
@@ -366,22 +368,25 @@ class Runs:
     ) -> None:
         await pen.flushed()  # that it began comes first
         agent = running.agents.get(call.id, "")
-        await stream.host_result(await self._host.perform(material, call, agent))
+        finished = await self._host.perform(material, call, agent)
+        running.tally.trail.ended(call.id, len(finished))
+        await stream.host_result(finished)
 
-    async def _note_cost(self, claim: Claim, entry: ReceiptEntry) -> None:
-        """Keep what a step did cost as soon as it is known, so that a kill forgets at most one."""
-        spent = self._codec.step_spent(entry.data)
-        if spent.cost:
-            await self._database.write(
-                claim.account_id, lambda: self._claims.ledger.note(claim.turn_id, spent)
-            )
+    async def _settle(self, claim: Claim, tally: Tally) -> None:
+        """Charge a run whose turn is gone, unless whoever ended the turn has done so."""
+        used(self._codec, tally)
+        before, after = (self._codec.spent(each) for each in (claim.receipt, self._codec.receipt(tally, b"")))
+        spent = after.beyond(before)
+        await self._database.write(claim.account_id, lambda: self._claims.ledger.settle(claim.turn_id, spent))
 
     def _note(self, claim: Claim, frame: Frame, running: _Running, pen: TurnLog, tally: Tally) -> None:
         match frame:
             case TextDelta(text):
                 tally.token(self._clock.monotonic())
+                tally.trail.said(text)
                 pen.add_delta(Kind.TEXT_DELTA, text)
             case ReasoningDelta(text):
+                tally.trail.said(text)
                 pen.add_delta(Kind.REASONING_DELTA, text)
             case Happened(kind, payload):
                 if kind is Kind.TURN_STARTED:
@@ -392,6 +397,8 @@ class Runs:
                 pen.add(draft, running.note(frame))
             case ReceiptEntry(data):
                 tally.entries.append(data)
+                if (spent := self._codec.step_spent(data)) is not None:
+                    pen.note(spent, lambda: self._codec.receipt(tally, b""))
             case Alive() | HostCalled() | Over() | Suspended():
                 pass
             case _:
@@ -408,7 +415,7 @@ class Runs:
             state=TurnState.CANCELLED if cancelled else TurnState.FAILED,
             message=self._codec.partial_body(text) if text else b"",
             text=text,
-            usage=b"",
+            usage=used(self._codec, running.tally),
             reason="" if cancelled else "EFFECT_IN_DOUBT" if in_doubt else reason,
             explanation=IN_DOUBT if in_doubt else explanation,
             retryable=not in_doubt,
@@ -448,6 +455,15 @@ def gather(claim: Claim, now_us: int) -> Unit[Material]:
         summary=summary,
         cache_epoch=(yield from erasures.epoch()),
     )
+
+
+def _follow(happened: Happened, trail: Trail) -> None:
+    """Keep track of which model step is at its model."""
+    call = happened.call
+    if call is not None and happened.kind is Kind.TOOL_STARTED:
+        trail.began(call.id, call.step)
+    elif call is not None:
+        trail.ended(call.id, len(happened.payload))
 
 
 async def _all_of(works: Iterable[asyncio.Task[None]]) -> None:

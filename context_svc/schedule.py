@@ -1,7 +1,7 @@
 """When turns run: at once when their session is free, in order, a few at a time for each account.
 
 This process's owner row is renewed here; queued turns that nobody woke (left by a dead process, or accepted by another
-replica) and notes left by other replicas are looked for each second.
+replica) and notes left by other replicas are looked for each second; a note also when its replica hints at it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import ConstraintFailed, Database, Unit
 from chassis.errors import StoreUnavailable
+from chassis.hints import Touched
 from chassis.tasks import Tasks
 from context_svc import claims as claiming
 from context_svc.claims import Claim, Claims
@@ -122,6 +123,11 @@ class Schedule:
             finally:
                 await self._tasks.aclose()
 
+    async def look_again(self, touched: Touched) -> None:
+        """Another process may have stopped a turn that runs here. A hint that is lost costs a second."""
+        if any(touched.concerns(session_id) for session_id in self._taken):
+            await self._stop_cancelled()
+
     async def drain(self, grace: float) -> None:
         """Take no more turns, wait at most `grace` seconds for those that run, and end what is left with what it said.
 
@@ -226,12 +232,15 @@ class Schedule:
         await self._bury_strays()
         for claim in await self._database.read(lambda: claiming.orphans(self._database.engine, now_us)):
             await self._runs.bury(claim)
+        await self._stop_cancelled()
+        for session_id, account_id in await self._database.read(claiming.waiting_sessions):
+            self.wake(session_id, account_id)
+
+    async def _stop_cancelled(self) -> None:
         for turn_id, device_id in await self._database.read(
             lambda: claiming.cancellations(self._claims.owner)
         ):
             self._runs.stop(turn_id, device_id)
-        for session_id, account_id in await self._database.read(claiming.waiting_sessions):
-            self.wake(session_id, account_id)
 
     async def _bury_strays(self) -> None:
         """End turns that this process holds and does not run: their claim was committed, and its answer lost.

@@ -113,6 +113,14 @@ def count_one_more(account: str, quota: int) -> Unit[bool]:
     return bool(counted)
 
 
+def count_again() -> Unit[None]:
+    """Count anew how many sessions each account has: some did not come along with it."""
+    yield Statement(
+        "UPDATE account SET session_count ="
+        " (SELECT COUNT(*) FROM session WHERE session.account_id = account.id)"
+    )
+
+
 def page(account: str, after: Sequence[str | int] | None, limit: int, open_only: bool) -> Unit[list[Session]]:
     """Newest activity first, from behind `after` = (update_us, id)."""
     open_rows = " AND end_us IS NULL" if open_only else ""

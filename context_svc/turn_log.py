@@ -1,7 +1,8 @@
 """What one run writes into the log: gathered for a moment, durable in order, never ahead of its claim.
 
 Every event but a delta goes out at once with what is before it, and the first delta too; later deltas wait at most
-50 ms or 2 KiB and are joined. One write at a time: while it is on its way, the next one gathers.
+50 ms or 2 KiB and are joined. One write at a time: while it is on its way, the next one gathers. What a model step
+used goes with the next write, at most 50 ms later; that of the last one with the end.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass, field
 from chassis import failpoints
 from chassis.clock import Clock
 from chassis.database import Database
-from context_svc.claims import Claim, Claims, Ending, Holding
+from context_svc.claims import Claim, Claims, Ending, Holding, Noted
 from context_svc.journal import Draft, Entry, Kind, Publish
+from context_svc.ledger import Spent
 
 PATIENCE = 0.05  # seconds a later delta may wait
 PLENTY = 2 * 1024  # characters of deltas that wait no longer
@@ -50,6 +52,8 @@ class TurnLog:
         self._delta_payload = delta_payload
         self._waiting: list[Draft | _Gathered] = []
         self._durable: list[Callable[[], None]] = []
+        self._spent: Spent | None = None
+        self._receipt: Callable[[], bytes] = bytes
         self._size = 0
         self._urgent = asyncio.Event()
         self._something = asyncio.Event()
@@ -86,6 +90,12 @@ class TurnLog:
         if self._size >= MOST_UNWRITTEN:
             self._calm.clear()
 
+    def note(self, spent: Spent, receipt: Callable[[], bytes]) -> None:
+        """A model step used this; `receipt` makes the turn's receipt so far."""
+        self._spent = spent if self._spent is None else self._spent.and_also(spent)
+        self._receipt = receipt
+        self._something.set()
+
     async def flushed(self) -> None:
         """Return when all that was added so far is durable. `write` must be running."""
         done = asyncio.Event()
@@ -104,10 +114,13 @@ class TurnLog:
             await self._something.wait()
             await self._gather()
             drafts, self._durable, durable = self._taken(), [], self._durable
-            if drafts:
+            noted = self._noted()
+            if drafts or noted:
                 await self._database.write(
                     self._claim.session_id,
-                    lambda drafts=drafts: self._claims.append(self._claim, drafts, self._clock.now_us()),  # type: ignore[misc]
+                    lambda drafts=drafts, noted=noted: self._claims.append(  # type: ignore[misc]
+                        self._claim, drafts, self._clock.now_us(), noted
+                    ),
                     committed=self._publish,
                 )
                 failpoints.reach("between_event_batches")
@@ -139,6 +152,13 @@ class TurnLog:
             lambda: self._claims.hold(self._claim, drafts, holding, self._clock.now_us()),
             committed=self._publish,
         )
+
+    def _noted(self) -> Noted | None:
+        """What steps used since the last write; the end of the run tells of all of them."""
+        if self._spent is None or self._closed:
+            return None
+        spent, self._spent = self._spent, None
+        return Noted(receipt=self._receipt(), spent=spent)
 
     async def _gather(self) -> None:
         if not self._urgent.is_set():

@@ -173,7 +173,7 @@ class Turns:
             return (yield from self._interrupt(open_turns, now_us))
         for turn in open_turns:
             if turn["state"] == TurnState.WAITING:
-                yield from self.waiting.supersede(turn)
+                yield from self.waiting.supersede(turn, now_us)
         return None
 
     def cancel(

@@ -98,6 +98,9 @@ class WaitCodec(EndCodec, Protocol):
     def superseded(self) -> bytes:
         """The part of a serialised PendingAnswer that says that a newer message took its place."""
 
+    def waited(self, receipt: bytes, span_us: int) -> bytes:
+        """A serialised TurnReceipt with so much more time that the turn waited for the person."""
+
     def stopped_at(self, resumption: bytes, over: Over) -> Over:
         """The end of a turn that stopped there, with all that it had said and used."""
 
@@ -152,7 +155,7 @@ class Waiting:
             raise ApprovalMismatch
         if found := reply.faults(asked["form"]):
             raise InvalidRequest(violations=found)
-        state = yield from self._answer(turn, asked, reply)
+        state = yield from self._answer(turn, asked, reply, now_us)
         yield from remember(reply.key, reply.session_id, reply.turn_id)
         line = audit.Entry(
             event=audit.Event.ACTION_ANSWERED,
@@ -163,18 +166,19 @@ class Waiting:
         yield from audit.append(line)
         return state
 
-    def supersede(self, turn: Row) -> Unit[None]:
+    def supersede(self, turn: Row, now_us: int) -> Unit[None]:
         """A newer message takes the place of every open answer: the turn goes on without them."""
         rows = yield Statement(
             "SELECT * FROM pending WHERE turn_id = :turn AND answer IS NULL", {"turn": turn["id"]}
         )
         for row in rows:
             yield _keep(row, self._codec.answered(row["data"], self._codec.superseded()), None, None)
-        yield _queue(turn["id"])
+        yield self._queue(turn, now_us)
 
     def end(self, claim: Claim, over: Over, device_id: str, now_us: int) -> Unit[tuple[Entry, ...]]:
         """End a turn that nobody runs, with what it had said before it stopped."""
         over = self._codec.stopped_at(claim.resumption, over) if claim.resumption else over
+        claim = replace(claim, receipt=self._waited(claim.receipt, claim.wait_expire_us, now_us))
         last = ending(self._codec, claim, over, device_id)
         entries = yield from self._journal.append(claim.session_id, [last.draft], now_us)
         yield from conclude(claim, last, entries[-1].sequence, now_us, self._indexing)
@@ -190,7 +194,7 @@ class Waiting:
             for kind, payload in (*told, (Kind.TURN_SUSPENDED, suspended))
         ]
 
-    def _answer(self, turn: Row, asked: Row, reply: Reply) -> Unit[TurnState]:
+    def _answer(self, turn: Row, asked: Row, reply: Reply, now_us: int) -> Unit[TurnState]:
         answer = self._codec.answered(asked["data"], reply.answer)
         still = yield Statement(
             "SELECT 1 AS one FROM pending WHERE turn_id = :turn AND attempt = :attempt AND answer IS NULL"
@@ -200,8 +204,21 @@ class Waiting:
         state = TurnState.WAITING if still else TurnState.QUEUED
         yield _keep(asked, answer, state, reply.key.request_id)
         if not still:
-            yield _queue(turn["id"])
+            yield self._queue(turn, now_us)
         return state
+
+    def _queue(self, turn: Row, now_us: int) -> Statement:
+        receipt = self._waited(bytes(turn["receipt"] or b""), turn["wait_expire_us"], now_us)
+        return Statement(
+            "UPDATE turn SET state = 1, wait_expire_us = NULL, receipt = :receipt WHERE id = :turn AND state = 3",
+            {"turn": turn["id"], "receipt": receipt},
+        )
+
+    def _waited(self, receipt: bytes, expire_us: int | None, now_us: int) -> bytes:
+        """The receipt of a turn that waits no longer, since `PATIENCE_US` before its wait would have expired."""
+        if expire_us is None:
+            return receipt
+        return self._codec.waited(receipt, max(0, now_us - (expire_us - PATIENCE_US)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -327,12 +344,6 @@ def _keep(asked: Row, answer: bytes, state: TurnState | None, request_id: str | 
             "attempt": asked["attempt"],
             "id": asked["id"],
         },
-    )
-
-
-def _queue(turn_id: str) -> Statement:
-    return Statement(
-        "UPDATE turn SET state = 1, wait_expire_us = NULL WHERE id = :turn AND state = 3", {"turn": turn_id}
     )
 
 

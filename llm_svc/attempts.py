@@ -12,7 +12,7 @@ from chassis.clock import Clock
 from chassis.errors import ServiceError
 from llm_svc.breaker import Breaker
 from llm_svc.errors import ProviderFailed, ProviderGarbage, ProviderLimited, ProviderTimeout
-from llm_svc.generation import Delta, Doing, Finished, Request
+from llm_svc.generation import Delta, Doing, Finished, Request, Usage
 from llm_svc.providers.provider import Provider
 
 log = telemetry.logger(__name__)
@@ -56,7 +56,7 @@ class Attempts:
             try:
                 async with aclosing(provider.generate(request)) as deltas:
                     async for delta in deltas:
-                        spoke = spoke or not isinstance(delta, Doing)
+                        spoke = spoke or not isinstance(delta, Doing | Usage)
                         if isinstance(delta, Finished):
                             breaker.succeeded()
                         yield delta

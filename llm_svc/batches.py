@@ -11,8 +11,8 @@ from chassis.errors import ServiceError
 from chassis.tasks import Tasks
 from llm_svc.events import StepDone, StepFailed
 from llm_svc.frames import Frame, Start
-from llm_svc.generation import Part, ReasoningDelta, TextDelta, ToolCall, Usage
-from llm_svc.said import Said
+from llm_svc.generation import Part, ReasoningDelta, TextDelta, ToolCall
+from llm_svc.said import NOTHING, Said
 from llm_svc.steps import Runs
 
 AT_ONCE = 4
@@ -51,13 +51,10 @@ class Batches:
                         case StepDone() | StepFailed():
                             end = event
             except ServiceError as refused:
-                end = StepFailed(error=refused, usage=_NOTHING, cost=0)
+                end = StepFailed(error=refused, usage=NOTHING, cost=0)
         assert end is not None  # a run that was not refused ends with one of the two
         return Outcome(parts=said.parts(), end=end)
 
 
 async def _only(start: Start) -> AsyncIterator[Frame]:
     yield start
-
-
-_NOTHING = Usage(input_tokens=0, output_tokens=0)

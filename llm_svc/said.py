@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llm_svc.events import StepDone
 from llm_svc.generation import (
     Message,
@@ -19,10 +21,15 @@ from llm_svc.tokens import estimate, estimate_text
 
 
 class Said:
-    """Grows with the step. ``end`` is set once the step ended well."""
+    """Grows with the step. ``end`` is set once the step ended well.
+
+    ``asked`` says that a provider has the request, ``reported`` is what it told of the use so far.
+    """
 
     def __init__(self) -> None:
         self.end: StepDone | None = None
+        self.asked = False
+        self.reported: Usage | None = None
         self._parts: list[Part] = []
         self._words: list[str] = []
         self._thought: list[str] = []
@@ -57,11 +64,23 @@ class Said:
         """The ids of the calls."""
         return frozenset(part.id for part in self._parts if isinstance(part, ToolCall))
 
-    def usage(self, request: Request) -> Usage:
-        """An estimate, for a step that did not get to report its own."""
-        texts = (part.text for part in self.parts() if isinstance(part, TextPart | ReasoningPart))
-        written = sum(map(estimate_text, texts))
-        return Usage(input_tokens=estimate(request).tokens, output_tokens=written, estimated=True)
+    def used(self, request: Request) -> Usage:
+        """What the step used, also when it was cut off: as far as it was reported, the rest counted here.
+
+        Nothing when no provider was asked.
+        """
+        if not self.asked:
+            return NOTHING
+        written = sum(map(_written, self.parts()))
+        if self.reported is None:
+            return Usage(input_tokens=estimate(request).tokens, output_tokens=written, estimated=True)
+        if self.end is not None or written <= self.reported.output_tokens:
+            return self.reported
+        return replace(self.reported, output_tokens=written, estimated=True)
+
+    def charged(self, request: Request) -> Usage:
+        """What a step that failed used: a provider that refused before it said anything charges nothing."""
+        return self.used(request) if self.reported or self.parts() else NOTHING
 
     def _close_text(self) -> None:
         if text := "".join(self._words):
@@ -72,3 +91,16 @@ class Said:
         if self._thought or state:
             self._parts.append(ReasoningPart("".join(self._thought), state))
         self._thought.clear()
+
+
+def _written(part: Part) -> int:
+    match part:
+        case TextPart(text) | ReasoningPart(text):
+            return estimate_text(text)
+        case ToolCall():
+            return estimate_text(part.name + part.arguments)
+        case _:
+            return 0
+
+
+NOTHING = Usage(input_tokens=0, output_tokens=0)

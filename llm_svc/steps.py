@@ -39,7 +39,7 @@ from llm_svc.generation import (
 )
 from llm_svc.line import Line
 from llm_svc.response_cache import ResponseCache
-from llm_svc.said import Said
+from llm_svc.said import NOTHING, Said
 
 log = telemetry.logger(__name__)
 
@@ -205,7 +205,7 @@ class _Run:
         try:
             pricing.require_affordable(self._request, self._choice.model, answer.max_cost)
         except ServiceError as refused:
-            await self._line.say(StepFailed(error=refused, usage=_NOTHING, cost=0))
+            await self._line.say(StepFailed(error=refused, usage=NOTHING, cost=0))
             return False
         return True
 
@@ -218,7 +218,7 @@ class _Run:
             self._step = self._tasks.spawn("model step", self._ask(said))
             await asyncio.wait({self._step})
         if self._cancelled and said.end is None:
-            usage = said.usage(self._request)
+            usage = said.used(self._request)
             await self._start()
             await self._line.say(StepDone(reason=None, usage=usage, cost=self._cost(usage)))
             return None
@@ -242,7 +242,7 @@ class _Run:
             self._choice = self._choices[0]
             await self._start()
             failures = failures[:1]
-        usage = said.usage(self._request)
+        usage = said.charged(self._request)
         await self._line.say(StepFailed(error=failures[-1], usage=usage, cost=self._cost(usage)))
 
     async def _relay(self, said: Said) -> ServiceError | None:
@@ -251,20 +251,17 @@ class _Run:
         request = replace(bounded(self._request, model), model=self._choice.native)
         try:
             async with aclosing(self._attempts.generate(self._choice.provider, request)) as deltas:
-                usage: Usage | None = None
+                said.asked, said.reported = True, None
                 async for delta in deltas:
-                    if isinstance(delta, Usage):
-                        usage = delta
-                    else:
-                        await self._pass_on(delta, usage, said)
+                    await self._pass_on(delta, said)
             if said.end is None:
                 raise ProviderGarbage("the provider ended without an end")
         except ServiceError as failure:
             return failure
         return None
 
-    async def _pass_on(self, delta: Delta, usage: Usage | None, said: Said) -> None:
-        if not self._started and not isinstance(delta, Doing):
+    async def _pass_on(self, delta: Delta, said: Said) -> None:
+        if not self._started and not isinstance(delta, Doing | Usage):
             await self._start()
         match delta:
             case TextDelta() | ReasoningDelta() | ToolCall():
@@ -273,12 +270,12 @@ class _Run:
             case Doing():
                 self._line.doing = delta
             case Finished(reason):
-                used = usage or said.usage(self._request)
+                used = said.reported or said.used(self._request)
                 end = StepDone(reason=reason, usage=used, cost=self._cost(used))
                 await self._line.say(end)
                 said.end = end
             case Usage():
-                pass  # kept by the caller for the end
+                said.reported = delta
             case _:
                 assert_never(delta)
 
@@ -286,5 +283,4 @@ class _Run:
         return pricing.cost(usage, self._choice.model.price)
 
 
-_NOTHING = Usage(input_tokens=0, output_tokens=0)
 _KEPT = Usage(input_tokens=0, output_tokens=0, estimated=True)  # no measure of the window it answered

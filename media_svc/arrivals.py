@@ -151,9 +151,10 @@ def _finish(media: Media, fresh: str, claim_id: str, now_us: int) -> Unit[Arrive
 
 
 def _claim(account: str, claim_id: str, media: Media) -> Unit[None]:
+    """Let the import hold the file, in no backup: what it belongs to is not known yet."""
     yield Statement(
         "INSERT INTO claim (account, id, media_id, position, session_id, excluded)"
-        " VALUES (:account, :id, :media, 0, '', 0) ON CONFLICT (account, id, media_id) DO NOTHING",
+        " VALUES (:account, :id, :media, 0, '', 1) ON CONFLICT (account, id, media_id) DO NOTHING",
         {"account": account, "id": claim_id, "media": media.id},
     )
     yield Statement("UPDATE media SET expire_us = NULL WHERE id = :id", {"id": media.id})

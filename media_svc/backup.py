@@ -2,10 +2,11 @@
 
 Lines of JSON, each with a line end; behind a line that names a file come that file's bytes. ::
 
-    {"blob": key, "size": n}  <n bytes>     every kept file
+    {"blob": key, "size": n}  <n bytes>     every file that something holds, not private sessions alone
     {"table": …, "columns": […]} / […]      the rows (`chassis.dump`), after all files
 
-A file that is deleted while the stream is on its way is left out, and so is its row.
+A file that is deleted while the stream is on its way is left out, and so is its row. One that nothing holds yet may be
+meant for a private session, and would be gone in a day.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -98,15 +100,13 @@ class Backup:
     async def _pieces(self) -> AsyncIterator[bytes]:
         with tempfile.TemporaryFile(dir=self._work) as rows:
             async with self._database.frozen(self._work) as state:
-                files = await state.read(_files)
-                gone: set[Value] = set()
-                for key, size in files:
-                    try:
+                written: set[Value] = set()
+                for key, size in await state.read(_held_files):
+                    with suppress(BlobMissing):
                         async for piece in self._file(key, size):
                             yield piece
-                    except BlobMissing:
-                        gone.add(key)
-                await state.read(lambda: _rows(state, rows, gone))
+                        written.add(key)
+                await state.read(lambda: _rows(state, rows, written))
             rows.seek(0)
             while piece := rows.read(PIECE):
                 yield piece
@@ -177,9 +177,19 @@ def _files() -> Unit[list[tuple[str, int]]]:
     return [(row["blob_key"], row["size"]) for row in rows]
 
 
-def _rows(state: Database, file: BinaryIO, gone: Collection[Value]) -> Unit[dict[str, int]]:
+def _held_files() -> Unit[list[tuple[str, int]]]:
+    rows = yield Statement(
+        "SELECT blob_key, size FROM media WHERE EXISTS"
+        " (SELECT 1 FROM claim WHERE claim.media_id = media.id AND claim.excluded = 0) ORDER BY id"
+    )
+    return [(row["blob_key"], row["size"]) for row in rows]
+
+
+def _rows(state: Database, file: BinaryIO, written: Collection[Value]) -> Unit[dict[str, int]]:
     def leave(table: str, row: Mapping[str, Value]) -> bool:
-        return table == "media" and row["blob_key"] in gone
+        if table == "claim":
+            return bool(row["excluded"])
+        return table == "media" and row["blob_key"] not in written
 
     return dump.dump(
         state.engine, lambda line: file.write(line.encode() + b"\n"), without=OWN_TABLES, leave=leave

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator_svc.conversation import Placement
 from orchestrator_svc.errors import UnknownModel
+from orchestrator_svc.inputs import ModelStarted
 from orchestrator_svc.material import ChoiceSource, ModelChoice, ModelFacts, Preference
 
 
@@ -37,6 +39,21 @@ def choose(
     return _chosen(model, ChoiceSource.DEFAULT, skipped), model
 
 
+def answering(choice: ModelChoice, told: ModelStarted, facts: ModelFacts | None) -> ModelChoice:
+    """The choice as it turned out; `facts` are the catalogue's of the model that answers."""
+    return replace(
+        choice,
+        input_price=facts.input_price if facts else 0,
+        output_price=facts.output_price if facts else 0,
+        model=told.model,
+        provider=told.provider,
+        local=told.local,
+        fallback_from=told.fallback_from,
+        from_cache=told.from_cache,
+        source=ChoiceSource.VISION if told.vision_from else choice.source,
+    )
+
+
 def _seeing(models: Sequence[ModelFacts], instead_of: ModelFacts, placement: Placement) -> ModelFacts | None:
     """The model that sees pictures where that one does not: a local one if there is one."""
     at_home = instead_of.local or placement is Placement.LOCAL_ONLY
@@ -46,7 +63,13 @@ def _seeing(models: Sequence[ModelFacts], instead_of: ModelFacts, placement: Pla
 
 def _chosen(model: ModelFacts, source: ChoiceSource, skipped: str) -> ModelChoice:
     return ModelChoice(
-        model=model.name, provider=model.provider, source=source, skipped=skipped, local=model.local
+        model=model.name,
+        provider=model.provider,
+        source=source,
+        skipped=skipped,
+        local=model.local,
+        input_price=model.input_price,
+        output_price=model.output_price,
     )
 
 

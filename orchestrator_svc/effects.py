@@ -209,7 +209,7 @@ class Generate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopModel:
-    """Stop the model step that runs."""
+    """Stop the model step that runs; it ends with StepFinished or StepFailed, which say what it used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,18 @@ class Reason(StrEnum):
     RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
 
 
+BROKE_OFF = frozenset(
+    {
+        Reason.PROVIDER_FAILED,
+        Reason.PROVIDER_TIMEOUT,
+        Reason.PROVIDER_GARBAGE,
+        Reason.ENGINE_CRASHED,
+        Reason.PEER_UNAVAILABLE,
+    }
+)
+"""Reasons of an answer that broke off: what was said before stands."""
+
+
 class FrameUnexpected(ServiceError):
     """The frame makes no sense at this point of the stream."""
 

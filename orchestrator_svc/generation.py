@@ -29,6 +29,9 @@ class Steps(Protocol):
     async def go_on(self, step: Generate) -> None:
         """Begin the next step with the results of the last one. Raises PeerFailed."""
 
+    async def stop(self) -> None:
+        """Stop the step that runs; its end, with what it used, follows. Raises PeerFailed."""
+
 
 class Models(Protocol):
     """The models of llm_svc."""

@@ -69,12 +69,15 @@ class StepFinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepFailed:
-    """A model step failed, or the catalogue could not be read. The stream is closed."""
+    """A model step failed, or the catalogue could not be read. The stream is closed.
+
+    `usage` is None when nobody could say what the step used.
+    """
 
     reason: str
     message: str
     retryable: bool = False
-    usage: Usage = Usage()
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,7 +40,7 @@ class Preference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """What the catalogue of llm_svc says of a model."""
+    """What the catalogue of llm_svc says of a model. Prices are micro-USD for a million tokens."""
 
     name: str
     provider: str = ""
@@ -50,11 +50,16 @@ class ModelFacts:
     vision: bool = False
     local: bool = False
     default: bool = False
+    input_price: int = 0
+    output_price: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChoice:
-    """Which model answers, and why that one. `skipped` was preferred and is not in the catalogue."""
+    """Which model answers, and why that one. `skipped` was preferred and is not in the catalogue.
+
+    Prices are micro-USD for a million tokens.
+    """
 
     model: str
     provider: str = ""
@@ -63,6 +68,8 @@ class ModelChoice:
     fallback_from: str = ""
     local: bool = False
     from_cache: bool = False
+    input_price: int = 0
+    output_price: int = 0
 
     @property
     def explicit(self) -> bool:

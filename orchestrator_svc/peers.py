@@ -97,6 +97,10 @@ class LlmSteps:
         """Begin the next step with the results of the last one. Raises PeerFailed."""
         await self.write(wire.continuation(step))
 
+    async def stop(self) -> None:
+        """Stop the step that runs; its end, with what it used, follows. Raises PeerFailed."""
+        await self.write(wire.stop())
+
     async def write(self, request: pb.GenerateRequest) -> None:
         """Send a frame. Raises PeerFailed with what the other side said when it has ended the stream."""
         try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, assert_never
 
 from chassis import failpoints, telemetry
 from chassis.clock import Clock
 from orchestrator_svc.catalogue import Catalogue
-from orchestrator_svc.conversation import ToolCall
+from orchestrator_svc.conversation import ToolCall, Usage
 from orchestrator_svc.effects import (
     AwaitRecord,
     CallEntry,
@@ -61,6 +62,7 @@ log = telemetry.logger(__name__)
 
 PROGRESS_SECONDS = 10.0
 FROZEN_SECONDS = 3 * PROGRESS_SECONDS
+LAST_WORDS = 0.75  # seconds a stopped model step has to say what it used; context_svc waits 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,8 +162,7 @@ class Run:
                 task = self._spawn(work)
                 self._model = task if opens else self._model
             case StopModel():
-                if self._model is not None:
-                    self._model.cancel()
+                self._spawn(self._stop_model())
             case AwaitRecord():
                 pass  # context_svc answers the ToolStarted before it with EffectRecorded
             case _:
@@ -231,7 +232,7 @@ class Run:
             quiet = self._clock.monotonic() - self._heard >= FROZEN_SECONDS
             if quiet and self._turn.stage is Stage.MODEL:
                 frozen = "The model gave no sign of life for 30 seconds."
-                self._perform(StopModel())
+                self._let_go()
                 self._tell(StepFailed(reason=Reason.FROZEN, message=frozen, retryable=True))
             elif quiet:
                 self._heard = self._clock.monotonic()
@@ -253,7 +254,21 @@ class Run:
         try:
             await self._steps.go_on(step)
         except PeerFailed as error:
-            self._tell(_broken(error))
+            self._tell(replace(_broken(error), usage=Usage()))  # its model was not asked
+
+    async def _stop_model(self) -> None:
+        """Stop the step; one that does not say then what it used is let go."""
+        if self._steps is not None:
+            with suppress(PeerFailed, TimeoutError):  # what its stream still holds is read
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._steps.stop()
+            await self._clock.sleep(LAST_WORDS)
+        self._let_go()
+        self._tell(StepFailed(reason=Reason.FROZEN, message="The model did not stop."))
+
+    def _let_go(self) -> None:
+        if self._model is not None:
+            self._model.cancel()
 
     def _take(self, frame: ModelFrame) -> None:
         self._heard = self._clock.monotonic()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator_svc.conversation import Usage
 from orchestrator_svc.errors import Reason
-from orchestrator_svc.material import Budget, Counters
+from orchestrator_svc.material import Budget, Counters, ModelChoice
 
 LIMITS = {
     Reason.STEP_LIMIT: "The turn reached its limit of model steps.",
@@ -80,3 +80,9 @@ class Spending:
         if self.cost_left == 0 and used.cost_micro_usd:
             return Reason.COST_LIMIT
         return None
+
+
+def estimated(choice: ModelChoice, read: int, written: int) -> Usage:
+    """What a step of so many tokens is charged when nobody reported them; money rounded up."""
+    cost = -(-(read * choice.input_price + written * choice.output_price) // 1_000_000)
+    return Usage(input_tokens=read, output_tokens=written, estimated=True, cost_micro_usd=cost)

@@ -67,6 +67,12 @@ class Transcript:
         return tuple(self._steps)
 
     @property
+    def step(self) -> tuple[Part, ...]:
+        """What was said in the step that runs."""
+        self._flush()
+        return tuple(self._parts)
+
+    @property
     def step_is_empty(self) -> bool:
         """Whether the step that runs has said nothing yet."""
         return not self._parts and not any(self._words)

@@ -6,14 +6,14 @@ until the model answers in words, something fails, the person stops it, or it ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from orchestrator_svc import policy
 from orchestrator_svc.actions import Actions
 from orchestrator_svc.background import asked
-from orchestrator_svc.choice import choose
+from orchestrator_svc.choice import answering, choose
 from orchestrator_svc.conversation import FinishReason, ToolCall, Usage, strictest
 from orchestrator_svc.effects import (
     Answer,
@@ -33,7 +33,7 @@ from orchestrator_svc.effects import (
     TextDelta,
     TurnStarted,
 )
-from orchestrator_svc.errors import Reason, TurnError
+from orchestrator_svc.errors import BROKE_OFF, Reason, TurnError
 from orchestrator_svc.gauge import Gauge
 from orchestrator_svc.inputs import (
     CancelRequested,
@@ -58,7 +58,6 @@ from orchestrator_svc.inputs import (
 )
 from orchestrator_svc.material import (
     Answered,
-    ChoiceSource,
     ModelChoice,
     ModelFacts,
     Order,
@@ -68,7 +67,7 @@ from orchestrator_svc.material import (
 from orchestrator_svc.policy import Offer
 from orchestrator_svc.prompt import ToolSpec, system_text
 from orchestrator_svc.selection import Limits, Selection
-from orchestrator_svc.spending import LIMITS, Spending
+from orchestrator_svc.spending import LIMITS, Spending, estimated
 from orchestrator_svc.tools.tool import Found
 from orchestrator_svc.transcript import Transcript
 from orchestrator_svc.window import (
@@ -77,23 +76,16 @@ from orchestrator_svc.window import (
     Window,
     admitted,
     budget_tokens,
+    continues,
     demanded,
     fit,
     placement,
 )
 
-_BROKE_OFF = frozenset(
-    {
-        Reason.PROVIDER_FAILED,
-        Reason.PROVIDER_TIMEOUT,
-        Reason.PROVIDER_GARBAGE,
-        Reason.ENGINE_CRASHED,
-        Reason.PEER_UNAVAILABLE,
-    }
-)
 _REFITS = 2  # a window that a model finds too long is made smaller so often
 _TIGHTER = 1.5
 _TELLS_TIME = "current_time"
+_Last: TypeAlias = Callable[[], Fail | Cancelled]
 
 
 class Turn:
@@ -114,12 +106,15 @@ class Turn:
         self._placement = demanded(order.material)
         self._choice: ModelChoice | None = resumed.model
         self._model: ModelFacts | None = None
+        self._models: dict[str, ModelFacts] = {}
         self._gauge = Gauge()
         self._fitted: Fitted | None = None
         self._sent: Window | None = None  # what the open stream holds
         self._announced = False
         self._generating = False
         self._asked = False  # the model of the open stream was asked
+        self._reads = False  # the step that runs is at its model
+        self._last: _Last | None = None  # comes when a stopped step has said what it used
         self._yielding = False
         self._followed = False  # this step has calls that the model did not ask for
         self._refits = 0
@@ -148,6 +143,9 @@ class Turn:
 
     def _decide(self, told: Input) -> Iterator[Effect]:
         if self.over:
+            return
+        if self._last is not None:
+            yield from self._last_words(told, self._last)
             return
         match told:
             case Started(models=models):
@@ -205,6 +203,7 @@ class Turn:
             yield from self._advance()
 
     def _choose(self, models: tuple[ModelFacts, ...]) -> None:
+        self._models = {model.name: model for model in models}
         self._choice, self._model = choose(models, self._order.preferences, self._placement)
         seen = admitted(self._order.material, local=self._model.local)
         self._order, self._placement = replace(self._order, material=seen), placement(seen)
@@ -256,13 +255,13 @@ class Turn:
         results, stuck = self._actions.results(), self._actions.stuck
         withheld = not self._offers or stuck or self._spending.last_step
         opens = self._sent is None
-        refitted = self._followed or not _continues(self._sent, fitted.window)
+        refitted = self._followed or not continues(self._sent, fitted.window)
         tools = tuple(offer.spec for offer in self._selection.offered)
         retooled, self._tools = not opens and tools != self._tools, tools
         self._followed = False
         self._spending.step()
         self._actions.next_step()
-        self._generating, self._sent = True, fitted.window
+        self._generating, self._reads, self._sent = True, not opens, fitted.window
         yield Generate(
             step=self._spending.counters.steps,
             choice=self._choice,
@@ -288,16 +287,9 @@ class Turn:
 
     def _model_started(self, told: ModelStarted) -> Iterator[Effect]:
         assert self._choice is not None
-        self._choice = replace(
-            self._choice,
-            model=told.model,
-            provider=told.provider,
-            local=told.local,
-            fallback_from=told.fallback_from,
-            from_cache=told.from_cache,
-            source=ChoiceSource.VISION if told.vision_from else self._choice.source,
-        )
+        self._choice = answering(self._choice, told, self._models.get(told.model))
         self._asked = not told.local and not told.from_cache
+        self._reads = not told.from_cache
         if not self._announced:
             yield self._announcement()
         yield from self._left()
@@ -309,12 +301,8 @@ class Turn:
 
     def _step_finished(self, told: StepFinished) -> Iterator[Effect]:
         self._generating = False
-        self._spending.usage(told.usage)
         self._correct(told)
-        model = self._choice.model if self._choice else ""
-        yield Receipt(
-            entry=StepEntry(model=model, usage=told.usage, duration=told.duration, reason=told.reason)
-        )
+        yield self._charge(told.usage, told.duration, told.reason)
         if self._actions.asked:
             yield from self._advance()
         elif not self._transcript.text:
@@ -336,20 +324,30 @@ class Turn:
         if self._fitted is not None and not self._generating:
             return
         self._generating = False
-        self._spending.usage(told.usage)
-        if told.usage != Usage():
-            model = self._choice.model if self._choice else ""
-            unknown = FinishReason.UNKNOWN
-            yield Receipt(entry=StepEntry(model=model, usage=told.usage, duration=0.0, reason=unknown))
+        yield from self._charge_broken(told)
         too_long = told.reason == Reason.CONTEXT_TOO_LONG and self._transcript.step_is_empty
         if too_long and self._refits < _REFITS and not self._actions.asked:
             self._refits += 1
             self._gauge = Gauge(scale=self._gauge.scale * _TIGHTER)
             yield from self._generate()
             return
-        broke_off = told.reason in _BROKE_OFF and bool(self._transcript.text)
+        broke_off = told.reason in BROKE_OFF and bool(self._transcript.text)
         reason = Reason.PARTIAL if broke_off else told.reason
         yield from self._fail(reason, told.message, told.retryable, Stage.MODEL)
+
+    def _charge(self, usage: Usage, duration: float, reason: FinishReason) -> Receipt:
+        self._spending.usage(usage)
+        model = self._choice.model if self._choice else ""
+        return Receipt(entry=StepEntry(model=model, usage=usage, duration=duration, reason=reason))
+
+    def _charge_broken(self, told: StepFailed) -> Iterator[Effect]:
+        """What nobody could tell is counted: the prompt and what was said, once the step was at its model."""
+        usage = told.usage or Usage()
+        if told.usage is None and self._reads and self._fitted and self._choice:
+            written = sum(self._gauge.content(part.content) for part in self._transcript.step)
+            usage = estimated(self._choice, self._fitted.report.window_tokens, written)
+        if usage != Usage():
+            yield self._charge(usage, 0.0, FinishReason.UNKNOWN)
 
     # -- actions -----------------------------------------------------------------------------------------
 
@@ -443,27 +441,42 @@ class Turn:
         yield from self._fail(reason, LIMITS[reason], retryable, self.stage)
 
     def _fail(self, reason: str, message: str, retryable: bool, stage: Stage) -> Iterator[Effect]:
-        yield from self._stop()
-        self.over = True
-        yield Fail(
-            reason=reason,
-            message=message,
-            retryable=retryable,
-            stage=stage,
-            partial=self._partial(),
-            usage=self._spending.counters.usage,
+        yield from self._stop(
+            lambda: Fail(
+                reason=reason,
+                message=message,
+                retryable=retryable,
+                stage=stage,
+                partial=self._partial(),
+                usage=self._spending.counters.usage,
+            )
         )
 
     def _cancel(self) -> Iterator[Effect]:
-        yield from self._stop()
-        self.over = True
-        yield Cancelled(partial=self._partial(), usage=self._spending.counters.usage)
+        yield from self._stop(lambda: Cancelled(partial=self._partial(), usage=self._spending.counters.usage))
 
-    def _stop(self) -> Iterator[Effect]:
-        """Stop all that is on its way, and say so."""
+    def _stop(self, last: _Last) -> Iterator[Effect]:
+        """Stop all that is on its way, and say so; end once a model step has said what it used."""
         if self._generating:
             yield StopModel()
         yield from self._actions.stop()
+        if self._generating:
+            self._last = last
+        else:
+            self.over = True
+            yield last()
+
+    def _last_words(self, told: Input, last: _Last) -> Iterator[Effect]:
+        """After the turn was stopped: what its last step used. What it still says is not heard any more."""
+        if isinstance(told, ModelStarted):
+            yield from self._model_started(told)
+        elif isinstance(told, StepFinished):
+            yield self._charge(told.usage, told.duration, told.reason)
+        elif isinstance(told, StepFailed):
+            yield from self._charge_broken(told)
+        if isinstance(told, StepFinished | StepFailed):
+            self.over = True
+            yield last()
 
     def _partial(self) -> Answer | None:
         answer = self._answer(FinishReason.UNKNOWN, partial=True)
@@ -478,8 +491,3 @@ class Turn:
             partial=partial,
             placement=strictest(self._placement),
         )
-
-
-def _continues(sent: Window | None, window: Window) -> bool:
-    """Whether the window is what was sent, with the last step and its results behind it."""
-    return sent is not None and window.messages[:-2] == sent.messages

@@ -278,3 +278,8 @@ def demanded(material: Material) -> Placement:
 def placement(material: Material) -> Placement:
     """The strictest mark of all that the window may hold."""
     return strictest(demanded(material), *(fact.placement for fact in material.facts))
+
+
+def continues(sent: Window | None, window: Window) -> bool:
+    """Whether the window is what was sent, with the last step and its results behind it."""
+    return sent is not None and window.messages[:-2] == sent.messages

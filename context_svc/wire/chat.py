@@ -383,12 +383,14 @@ class ChatCodec(TurnEvents, ReceiptForm, HostWords):
         return chat_pb2.TextDelta(text=text).SerializeToString()
 
     def delta_text(self, event: bytes) -> str:
-        """The text of a serialised ChatEvent that holds a TextDelta."""
-        return chat_pb2.ChatEvent.FromString(event).text_delta.text
+        """The text of a serialised ChatEvent that holds a TextDelta or a ReasoningDelta."""
+        told = chat_pb2.ChatEvent.FromString(event)
+        return told.text_delta.text or told.reasoning_delta.text
 
-    def attempt(self, event: bytes) -> int:
-        """The attempt of a serialised ChatEvent that holds a TurnStarted."""
-        return chat_pb2.ChatEvent.FromString(event).turn_started.attempt
+    def started(self, event: bytes, attempt: int) -> bytes:
+        """The TurnStarted of a serialised ChatEvent; empty for one of another attempt."""
+        started = chat_pb2.ChatEvent.FromString(event).turn_started
+        return started.SerializeToString() if started.attempt == attempt else b""
 
     def turn_finished(self, message: bytes, usage: bytes) -> bytes:
         """A serialised TurnFinished."""

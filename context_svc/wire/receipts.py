@@ -36,9 +36,40 @@ class ReceiptForm:
         result.usage.CopyFrom(told if told.ByteSize() else _sum(result))
         return result.SerializeToString()
 
-    def step_spent(self, entry: bytes) -> Spent:
-        """What a model step used."""
-        return _spent(turn_pb2.ReceiptEntry.FromString(entry).step.usage)
+    def step_spent(self, entry: bytes) -> Spent | None:
+        """What a model step used; None for another entry."""
+        read = turn_pb2.ReceiptEntry.FromString(entry)
+        return _spent(read.step.usage) if read.HasField("step") else None
+
+    def cut_step(self, receipt: bytes, tally: Tally) -> bytes:
+        """The entry of the model step that was cut off, empty if none was: after a step without calls none follows."""
+        steps = chat_pb2.TurnReceipt.FromString(receipt).steps
+        started = chat_pb2.TurnStarted.FromString(tally.started)
+        model = started.model
+        follows = not steps or steps[-1].finish_reason == message_pb2.FINISH_REASON_TOOL_CALLS
+        cut = tally.trail.cut(len(steps)) if follows and model.model and not model.from_cache else None
+        if cut is None:
+            return b""
+        read = started.window.window_tokens + cut.read
+        cost = read * model.input_price_micro_usd + cut.written * model.output_price_micro_usd
+        used = message_pb2.Usage(
+            input_tokens=read,
+            output_tokens=cut.written,
+            estimated=True,
+            cost_micro_usd=-(-cost // 1_000_000),
+        )
+        step = chat_pb2.StepReceipt(model=model.model, usage=used)
+        return turn_pb2.ReceiptEntry(step=step).SerializeToString()
+
+    def waited(self, receipt: bytes, span_us: int) -> bytes:
+        """With so much more time that the turn waited for the person."""
+        result = chat_pb2.TurnReceipt.FromString(receipt)
+        _add(result.latencies.wait, _duration(span_us / 1e6))
+        return result.SerializeToString()
+
+    def usage(self, receipt: bytes) -> bytes:
+        """What all steps used, serialised."""
+        return chat_pb2.TurnReceipt.FromString(receipt).usage.SerializeToString()
 
     def crowded(self, started: bytes) -> bool:
         """Whether a window was so full that a summary should be made, or left something out."""

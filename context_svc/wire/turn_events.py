@@ -124,4 +124,4 @@ def call_of(told: chat_pb2.ToolStarted | chat_pb2.ToolFinished) -> Call:
         return Call(id=told.call_id, action=told.action, outcome=outcome)
     harmless = (chat_pb2.EFFECT_CLASS_NONE, chat_pb2.EFFECT_CLASS_READS_OUT)
     effect = told.effect_class not in harmless
-    return Call(id=told.call_id, action=told.action, agent=told.agent, effect=effect)
+    return Call(id=told.call_id, action=told.action, agent=told.agent, effect=effect, step=told.step)

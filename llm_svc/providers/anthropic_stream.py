@@ -114,7 +114,9 @@ class Decoder:
             case "content_block_start":
                 self._block(event, deltas)
             case "message_start":
-                self._count(event.message.usage if event.message else None)
+                if event.message and event.message.usage:
+                    self._count(event.message.usage)
+                    deltas.append(self._usage())  # for a step that is cut off
             case "message_delta":
                 self._count(event.usage)
                 if event.delta and event.delta.stop_reason:

@@ -67,12 +67,13 @@ class Provider(Protocol):
     """A source of models.
 
     ``generate`` gives the deltas of one model step: perhaps Doing while nothing is said yet; text, reasoning
-    and whole tool calls as they come; then exactly one Usage, then exactly one Finished, then nothing.
+    and whole tool calls as they come; then exactly one Usage, then exactly one Finished, then nothing. What the
+    provider reports before the end may come as a Usage too: the newest one is that of the step so far.
     Finished says TOOL_CALLS if and only if a ToolCall was given. Nothing is asked of the model before the
     first ``anext``.
 
     Closing the generator or cancelling the task that reads it ends the work at the provider at once and
-    frees what it held; the usage of such a step is lost. A slow reader slows the provider, nothing is
+    frees what it held; of such a step nothing more is reported. A slow reader slows the provider, nothing is
     buffered without bound.
 
     Failures are raised as the errors of ``llm_svc.errors``, never as a vendor's, before or after deltas;

@@ -250,6 +250,8 @@ def choice(choice_: ModelChoice) -> chat.ModelChoice:
         fallback_from=choice_.fallback_from,
         local=choice_.local,
         from_cache=choice_.from_cache,
+        input_price_micro_usd=choice_.input_price,
+        output_price_micro_usd=choice_.output_price,
     )
 
 

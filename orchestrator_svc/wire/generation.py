@@ -46,6 +46,11 @@ def continuation(step: Generate) -> pb.GenerateRequest:
     )
 
 
+def stop() -> pb.GenerateRequest:
+    """The frame that stops the step that runs."""
+    return pb.GenerateRequest(cancel=pb.CancelGeneration())
+
+
 def window(window_: Window) -> pb.Window:
     """What a model is shown."""
     return pb.Window(system=window_.system, messages=map(window_message, window_.messages))
@@ -82,6 +87,8 @@ def facts(model: pb.Model) -> ModelFacts:
         vision=model.vision,
         local=model.local,
         default=model.default,
+        input_price=model.input_price_micro_usd,
+        output_price=model.output_price_micro_usd,
     )
 
 

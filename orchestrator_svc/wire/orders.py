@@ -286,6 +286,8 @@ def _choice(message: chat.ModelChoice) -> ModelChoice:
         fallback_from=message.fallback_from,
         local=message.local,
         from_cache=message.from_cache,
+        input_price=message.input_price_micro_usd,
+        output_price=message.output_price_micro_usd,
     )
 
 

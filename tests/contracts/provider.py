@@ -60,9 +60,10 @@ def request(subject: Subject, *messages: Message, **parameters: object) -> Reque
 
 
 async def collect(subject: Subject, asked: Request) -> list[Delta]:
-    """Every delta of one step but Doing, which may come at any time before the first."""
+    """Every delta of one step but Doing, and Usage before the one that counts."""
     async with asyncio.timeout(50), aclosing(subject.provider.generate(asked)) as deltas:
-        return [delta async for delta in deltas if not isinstance(delta, Doing)]
+        said = [delta async for delta in deltas if not isinstance(delta, Doing)]
+    return [delta for delta in said if not isinstance(delta, Usage) or delta is said[-2]]
 
 
 class ProviderContract(ABC):

@@ -1,14 +1,20 @@
-"""A model server for whole meshes: real HTTP on the loopback address, streamed answers, every call counted."""
+"""A model server for whole meshes: real HTTP on the loopback address, streamed answers, every call counted.
+
+"talk without end" is answered a word each 20 ms until its client goes away.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 WORDS = ("Yes, ", "I ", "am ", "here.")
 TOKENS = 7 + len(WORDS)
+ENDLESS = "talk without end"
+PACE = 0.02  # seconds between two words of an answer without end
 
 
 class Provider:
@@ -17,6 +23,8 @@ class Provider:
     def __init__(self, counts: str = "") -> None:
         self._counts = counts
         self.calls = 0
+        self.left: asyncio.Queue[float] = asyncio.Queue()
+        """When the client of an answer without end went away, on the steady clock."""
         self.port = 0
 
     @property
@@ -51,23 +59,40 @@ class Provider:
                 body = json.loads(await reader.readexactly(length))
                 said = str(body["messages"][-1]["content"])
                 self.calls += said.startswith(self._counts)  # what finds a title quotes the message
+                if said.startswith(ENDLESS):
+                    await self._talk(reader, writer)
+                    return
                 await self._answer(writer)
         except (asyncio.IncompleteReadError, ConnectionError, StopIteration):
             pass
         finally:
             writer.close()
 
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_HEAD)
+        gone = asyncio.ensure_future(reader.read())  # it has asked for all that it asks for
+        gone.add_done_callback(lambda _: self.left.put_nowait(time.monotonic()))
+        while not gone.done():
+            _word(writer, "on ")
+            await asyncio.wait({gone}, timeout=PACE)
+        gone.exception()  # a reset is a client that went away
+
     async def _answer(self, writer: asyncio.StreamWriter) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
+        writer.write(_HEAD)
         for word in WORDS:
-            _chunk(writer, {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
+            _word(writer, word)
         _chunk(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         _chunk(writer, {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(WORDS)}})
         data = b"data: [DONE]\n\n"
         writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n\r\n")
         await writer.drain()
+
+
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def _word(writer: asyncio.StreamWriter, word: str) -> None:
+    _chunk(writer, {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
 
 
 def _chunk(writer: asyncio.StreamWriter, value: object) -> None:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import statistics
+import time
 
 import grpc
 import pytest
 
+from assistant.chat.v1 import chat_pb2
 from assistant.identity.v1 import identity_pb2
+from assistant.message.v1 import message_pb2
+from chassis import ids
+from chassis.dial import streaming
 from chassis.tasks import Tasks
 from tests.robustness.checker import faults
 from tests.robustness.client import Device, Reader, Told, device
 from tests.robustness.mesh import Machine, front, machine
+from tests.robustness.provider import ENDLESS, Provider
 from tests.robustness.table import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 KILLS = {False: 1, True: 20}
+STOPS = {False: 3, True: 40}
+PROMISED = (
+    1.5  # seconds until a provider is stopped, asked for at another replica; promised, and only counted here
+)
 _schemas = itertools.count(1)
 
 
@@ -82,6 +93,55 @@ async def test_a_replica_killed_behind_envoy_loses_nothing(postgres_url: str, lo
                 wrong, acknowledged = await talk_while(here, phone, KILLS[long_loops])
     tell("replicas killed", f"{KILLS[long_loops]} kills, {acknowledged} messages acknowledged", len(wrong))
     assert not wrong
+
+
+@pytest.mark.requirement("CHAT-5", "OPS-4")
+async def test_a_turn_is_stopped_through_the_replica_that_does_not_run_it(
+    postgres_url: str, long_loops: bool
+) -> None:
+    async with Provider().running() as provider:
+        taken, used = await stop_from_afar(postgres_url, provider, STOPS[long_loops])
+    late = sum(each > PROMISED for each in taken)
+    counted = (
+        f"{len(taken)} turns, p50 {statistics.median(taken):.2f} s, longest {max(taken):.2f} s, {late} late"
+    )
+    tell("stopped across replicas", counted, 0)
+    assert all(usage.estimated and usage.input_tokens and usage.output_tokens for usage in used)
+
+
+async def stop_from_afar(
+    url: str, provider: Provider, turns: int
+) -> tuple[list[float], list[message_pb2.Usage]]:
+    """Seconds from CancelTurn at one replica to the end that the provider of the other one's turn sees; their usage."""
+    taken: list[float] = []
+    used: list[message_pb2.Usage] = []
+    rooms = ("context", "orchestrator", "llm")
+    async with machine(*rooms, **shared(url), **provider.settings) as here:
+        await here.start("context", "second")
+        async with (
+            device(here.context(), here.operator()) as phone,
+            device(here.context("second")) as tablet,
+        ):
+            session = await phone.new_session()
+            for number in range(turns):
+                request = phone.message(session, ENDLESS)
+                request.follow = True
+                asked, pieces = 0.0, 1 + 7 * number % 23  # at any moment between two looks
+                async with streaming(
+                    phone.chat.SendMessage(request, metadata=phone.metadata, timeout=60)
+                ) as call:
+                    async for frame in call:
+                        pieces -= frame.event.HasField("text_delta")
+                        if not pieces and not asked:
+                            stop = chat_pb2.CancelTurnRequest(
+                                session_id=session, turn_id=frame.event.turn_id, request_id=ids.uuid()
+                            )
+                            asked = time.monotonic()
+                            await tablet.chat.CancelTurn(stop, metadata=tablet.metadata, timeout=20)
+                assert frame.event.HasField("turn_cancelled")
+                used.append(frame.event.turn_cancelled.usage)
+                taken.append(await asyncio.wait_for(provider.left.get(), 20) - asked)
+    return taken, used
 
 
 async def talk_while(here: Machine, phone: Device, kills: int) -> tuple[list[str], int]:

@@ -15,6 +15,7 @@ from assistant.chat.v1 import chat_pb2
 from chassis import ids
 from chassis.clock import Clock, SystemClock
 from chassis.database import Database
+from chassis.serve import Register
 from chassis.testing import serve_for_test
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.conversation import NextAction
@@ -122,11 +123,13 @@ async def agent_room(
     background: bool = False,
     clock: Clock | None = None,
     address: str = "",
+    model: Register | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Room, ScriptedLlm]]:
-    """The room, its agent loop and its model."""
+    """The room, its agent loop and its model, or another one that serves in its place."""
     llm = ScriptedLlm(steps=list(steps))
     clock = clock or SystemClock()
-    async with serve_for_test(llm.register, policies=POLICIES) as channel:
+    async with serve_for_test(model or llm.register, policies=POLICIES) as channel:
         catalogue = Catalogue(world.actions)
         models = LlmModels(channel, clock)
         turns = Turns(models=models, catalogue=catalogue, clock=clock)
@@ -138,6 +141,7 @@ async def agent_room(
             background=background,
             clock=clock,
             address=address,
+            **settings,
         ) as here:
             yield here, llm
 

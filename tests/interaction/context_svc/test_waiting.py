@@ -100,6 +100,57 @@ async def test_an_effect_waits_for_consent_and_then_goes_on_where_it_stopped(
         assert results == {"w1"} or results == {"w1", "c1"}
 
 
+def ends_beyond(log: list[chat_pb2.ChatEvent], kind: str) -> Callable[[list[chat_pb2.ChatEvent]], bool]:
+    return lambda events: len(events) > len(log) and kinds(events)[-1] == kind
+
+
+async def spans(here: Room, log: list[chat_pb2.ChatEvent]) -> chat_pb2.StageLatencies:
+    """How long each stage of the turn took, as its receipt says."""
+    request = chat_pb2.GetTurnReceiptRequest(session_id=log[0].session_id, turn_id=log[0].turn_id)
+    return (await here.stub.GetTurnReceipt(request, timeout=30)).receipt.latencies
+
+
+@pytest.mark.requirement("CHAT-11")
+async def test_a_receipt_says_how_long_the_turn_waited_for_the_person(
+    database: Database, world: World
+) -> None:
+    """For each consent, from the question to its answer: no other stage holds that time."""
+    again = (Ask("w2", "write", '{"text":"more"}'),)
+    clock = FakeClock()
+    async with agent_room(database, world, [WRITES, again, DONE], clock=clock) as (here, _):
+        session, log = await ask(here)
+        assert not (await spans(here, log)).HasField("wait")
+        for minutes, end in ((20, "turn_suspended"), (15, "turn_finished")):
+            clock.jump(timedelta(minutes=minutes))
+            asked = [event for event in log if event.HasField("approval_requested")][-1]
+            await here.stub.RespondToTurn(approve(session, asked), timeout=30)
+            log = await here.until(session, ends_beyond(log, end))
+        told = await spans(here, log)
+    assert told.wait.ToTimedelta() == timedelta(minutes=35)
+    assert told.total.ToTimedelta() >= timedelta(minutes=35)
+    assert told.queue.ToTimedelta() < timedelta(minutes=1)
+
+
+@pytest.mark.requirement("CHAT-11")
+@pytest.mark.parametrize("how", ["superseded", "cancelled"])
+async def test_a_wait_that_nobody_answered_is_in_the_receipt_too(
+    database: Database, world: World, how: str
+) -> None:
+    clock = FakeClock()
+    async with agent_room(database, world, [WRITES, DONE, DONE], clock=clock) as (here, _):
+        session, log = await ask(here)
+        clock.jump(timedelta(minutes=20))
+        if how == "cancelled":
+            stop = chat_pb2.CancelTurnRequest(
+                session_id=session, turn_id=log[0].turn_id, request_id=ids.uuid()
+            )
+            await here.stub.CancelTurn(stop, timeout=30)
+        else:
+            await here.say(session, "never mind")
+        await here.until(session, lambda events: bool({"turn_finished", "turn_cancelled"} & {*kinds(events)}))
+        assert (await spans(here, log)).wait.ToTimedelta() == timedelta(minutes=20)
+
+
 @pytest.mark.requirement("AGT-4")
 async def test_an_answer_is_bound_to_what_was_seen_and_used_once(database: Database, world: World) -> None:
     async with agent_room(database, world, [WRITES, DONE]) as (here, _):

@@ -206,6 +206,7 @@ class Door(
             egress=[chat_pb2.Egress(destination="afar", content="prompt", bytes=4_096)],
         )
         receipt.latencies.first_token.FromMilliseconds(250)
+        receipt.latencies.wait.FromSeconds(75)
         return chat_pb2.GetTurnReceiptResponse(receipt=receipt)
 
     async def RespondToTurn(self, request: Any, context: Any) -> Any:

@@ -254,6 +254,7 @@ async def test_a_person_reads_what_the_last_answer_used_and_sent_out(where: Plac
         "1,200 read (0 cached), 34 written, estimated",
         "$0.001500",
         "first token 250.0 ms",
+        "wait 75.0 s",
         "calculator: done",
         "prompt to afar, 4,096 bytes",
     ):

@@ -401,6 +401,21 @@ async def test_client_supplied_words_never_reach_the_system_text() -> None:
     assert facts.trust == msg.TRUST_UNTRUSTED
 
 
+@pytest.mark.requirement("CHAT-5")
+async def test_a_model_that_does_not_stop_is_let_go_and_its_step_counted_here() -> None:
+    llm = ScriptedLlm(steps=[[Say("Once upon a time"), Hang()]])  # it does not hear that it shall stop
+    async with room(llm) as here, here.turn(start()) as turn:
+        await turn.until(lambda frame: kind(frame) == "text_delta")
+        await turn.send(cancel=pb.CancelTurn())
+        steps = [frame.receipt.step for frame in await turn.rest() if frame.receipt.HasField("step")]
+        assert kind(turn.frames[-1]) == "turn_cancelled"
+        await soon(llm.stopped)
+    (step,) = steps
+    assert step.usage == turn.last.usage
+    assert step.usage.estimated
+    assert step.usage.input_tokens > step.usage.output_tokens > 0
+
+
 async def test_the_first_frame_must_be_start_and_the_only_one() -> None:
     async with room(ScriptedLlm(steps=[[Hang()]])) as here:
         call = rpc.TurnServiceStub(here.channel).RunTurn()

@@ -268,6 +268,58 @@ async def test_cancel_lets_the_provider_go_at_once_and_says_what_was_used() -> N
     assert isinstance(events[-1], StepDone)
     assert events[-1].reason is None
     assert events[-1].usage.estimated
+    assert events[-1].usage.input_tokens > events[-1].usage.output_tokens > 0
+
+
+@pytest.mark.requirement("CHAT-5")
+async def test_a_cancel_before_the_first_word_charges_the_prompt_that_the_provider_has() -> None:
+    priced = replace(TEXT, price=Price(input=1_000_000, output=10_000_000, looked_up=0))
+    provider = Told(Doing(Activity.QUEUED), model=priced)
+    caller = Caller(provider) >> Start(request=asking(user("x"), model="remote"))
+    running = asyncio.ensure_future(caller.run())
+    await provider.blocked.wait()
+    caller >> Cancel()
+    done = (await running)[-1]
+    assert isinstance(done, StepDone)
+    assert done.usage == Usage(input_tokens=done.cost, output_tokens=0, estimated=True)
+    assert done.cost > 0
+
+
+@pytest.mark.requirement("CHAT-5")
+async def test_a_cancel_before_the_provider_was_asked_charges_nothing() -> None:
+    provider = Told()
+    caller = Caller(provider) >> Start(request=asking(user("x"), model="remote")) >> Cancel()
+    done = (await caller.run())[-1]
+    assert provider.asked == []
+    assert isinstance(done, StepDone)
+    assert (done.usage, done.cost) == (Usage(input_tokens=0, output_tokens=0), 0)
+
+
+@pytest.mark.requirement("CHAT-5")
+@pytest.mark.parametrize("cut", [ProviderFailed(), None])
+async def test_a_step_that_is_cut_is_charged_with_what_was_reported_and_what_was_said_beyond(
+    cut: ServiceError | None,
+) -> None:
+    """Anthropic tells of the prompt first, and of the words only at the end."""
+    told = Usage(input_tokens=12, output_tokens=1, cached_tokens=5)
+    said = TextDelta("Once upon a time there was")
+    provider = Told(told, said, cut) if cut else Told(told, said)
+    caller = Caller(provider) >> Start(request=asking(user("x"), model="remote"))
+    running = asyncio.ensure_future(caller.run())
+    if cut is None:
+        await provider.blocked.wait()
+        caller >> Cancel()
+    ended = (await running)[-1]
+    assert isinstance(ended, StepDone | StepFailed)
+    assert ended.usage == replace(told, output_tokens=8, estimated=True)
+
+
+@pytest.mark.requirement("CHAT-5")
+async def test_a_provider_that_refuses_charges_nothing() -> None:
+    events = await (Caller(Told(ProviderTimeout())) >> Start(request=asking(user("x"), model="remote"))).run()
+    failed = events[-1]
+    assert isinstance(failed, StepFailed)
+    assert (failed.usage, failed.cost) == (Usage(input_tokens=0, output_tokens=0), 0)
 
 
 async def test_a_broken_stream_lets_the_provider_go_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from orchestrator_svc.conversation import FinishReason, NextAction, Role, ToolCall, ToolResult, Usage
 from orchestrator_svc.effects import (
     ApprovalRequested,
+    Cancelled,
     EgressEntry,
     Emit,
     Fail,
@@ -207,7 +209,8 @@ def test_two_calls_under_one_id_end_the_turn() -> None:
         Play(turn(CLOCK, SEARCH))
         >> START                   << generate("hi")
         >> asks_for("a", "clock")  << [opened(), starts("a", "clock"), runs("a", "clock")]
-        >> asks_for("a", "search") << [stops_model(), stops("a"), ended("a", "cancelled"), fails("PROVIDER_GARBAGE", "")]
+        >> asks_for("a", "search") << [stops_model(), stops("a"), ended("a", "cancelled")]
+        >> done()                  << fails("PROVIDER_GARBAGE", "")
     ).end()  # fmt: skip
 
 
@@ -220,8 +223,9 @@ def test_the_last_step_withholds_tools_and_a_model_that_asks_anyway_reaches_the_
         >> done()
         >> answers("a", "one")          << [ended("a", "done"), generate("one", withheld=True)]
         >> token("Well")                << says("Well")
-        >> asks_for("b", "clock", "2")  << [stops_model(), fails("STEP_LIMIT", "Well")]
-        >> asks_for("c", "clock", "3")                                              # it is over
+        >> asks_for("b", "clock", "2")  << stops_model()
+        >> asks_for("c", "clock", "3")                                              # it is not heard any more
+        >> done()                       << fails("STEP_LIMIT", "Well")
     ).end()  # fmt: skip
 
 
@@ -276,7 +280,8 @@ def test_one_call_too_many_stops_the_others_and_ends_with_its_reason() -> None:
         Play(turn(CLOCK, budget=budget(max_calls=1)))
         >> START                        << generate("hi")
         >> asks_for("a", "clock", "1")  << [opened(), starts("a", "clock"), runs("a", "clock")]
-        >> asks_for("b", "clock", "2")  << [stops_model(), stops("a"), ended("a", "cancelled"), fails("CALL_LIMIT", "")]
+        >> asks_for("b", "clock", "2")  << [stops_model(), stops("a"), ended("a", "cancelled")]
+        >> done()                       << fails("CALL_LIMIT", "")
     ).end()  # fmt: skip
 
 
@@ -288,7 +293,8 @@ def test_actions_that_used_up_their_time_leave_only_words() -> None:
         >> asks_for("a", "clock", "1")  << [opened(), starts("a", "clock"), runs("a", "clock")]
         >> done()
         >> answers("a", "one", 5.0)     << [ended("a", "done"), generate("one", withheld=True)]
-        >> asks_for("b", "clock", "2")  << [stops_model(), fails("TOOL_TIME_LIMIT", "")]
+        >> asks_for("b", "clock", "2")  << stops_model()
+        >> done()                       << fails("TOOL_TIME_LIMIT", "")
     ).end()  # fmt: skip
 
 
@@ -329,7 +335,8 @@ def test_a_turn_that_takes_too_long_keeps_what_was_said() -> None:
         Play(turn())
         >> START          << generate("hi", withheld=True)
         >> token("Once")  << [opened(), says("Once")]
-        >> Elapsed()      << [stops_model(), fails("TURN_TIMEOUT", "Once")]
+        >> Elapsed()      << stops_model()
+        >> done()         << fails("TURN_TIMEOUT", "Once")
     ).end()  # fmt: skip
 
 
@@ -340,8 +347,10 @@ def test_cancelling_stops_model_and_tools_and_keeps_what_was_said() -> None:
         >> START                   << generate("hi")
         >> token("Let me see")     << [opened(), says("Let me see")]
         >> asks_for("a", "clock")  << [starts("a", "clock"), runs("a", "clock")]
-        >> CancelRequested()       << [stops_model(), stops("a"), ended("a", "cancelled"), cancelled("Let me see")]
+        >> CancelRequested()       << [stops_model(), stops("a"), ended("a", "cancelled")]
+        >> token("late")
         >> answers("a", "late")
+        >> done()                  << cancelled("Let me see")
     ).end()  # fmt: skip
 
 
@@ -351,8 +360,74 @@ def test_cancelling_before_a_word_leaves_nothing() -> None:
         >> START
         << generate("hi", withheld=True)
         >> CancelRequested()
-        << [stops_model(), cancelled()]
+        << stops_model()
+        >> done()
+        << cancelled()
     ).end()
+
+
+def charged(play: Play) -> list[Usage]:
+    """What the receipt says of the model steps."""
+    entries = [each.entry for each in play.all if isinstance(each, Receipt)]
+    return [each.usage for each in entries if isinstance(each, StepEntry)]
+
+
+@pytest.mark.requirement("CHAT-5", "CHAT-11")
+def test_a_cancelled_step_is_charged_with_what_its_provider_reports() -> None:
+    used = Usage(input_tokens=7, output_tokens=1, estimated=True, cost_micro_usd=3)
+    play = (
+        Play(turn())
+        >> START              << generate("hi", withheld=True)
+        >> begins()           << opened()
+        >> token("Once")      << says("Once")
+        >> CancelRequested()  << stops_model()
+        >> CancelRequested()
+        >> done(usage=used, reason=FinishReason.UNKNOWN)  << cancelled("Once")
+        >> done(usage=used)
+    )  # fmt: skip
+    (last,) = [each for each in play.end() if isinstance(each, Cancelled)]
+    assert charged(play) == [used]
+    assert last.usage == used
+
+
+@pytest.mark.requirement("CHAT-5", "CHAT-11")
+@pytest.mark.parametrize("cancelled_before", [False, True])
+def test_a_step_whose_room_is_lost_is_counted_here_and_marked_estimated(cancelled_before: bool) -> None:
+    lost = StepFailed(reason="PEER_UNAVAILABLE", message="Gone.")
+    play = (
+        Play(turn())
+        >> Started(models=(replace(MODEL, input_price=1_000_000, output_price=10_000_000),))
+        << generate("hi", withheld=True)
+        >> begins()
+        << opened()
+        >> token("Once upon a time")
+        << says("Once upon a time")
+    )
+    if cancelled_before:
+        play = play >> CancelRequested() << stops_model() >> lost << cancelled("Once upon a time")
+    else:
+        play = play >> lost << fails("PARTIAL", "Once upon a time")
+    play.end()
+    (used,) = charged(play)
+    assert used.estimated
+    assert 4 <= used.output_tokens <= 8
+    assert used.input_tokens > 0
+    assert used.cost_micro_usd == used.input_tokens + 10 * used.output_tokens
+
+
+@pytest.mark.requirement("CHAT-5")
+def test_a_prompt_is_charged_once_its_model_was_asked_and_not_before() -> None:
+    lost = StepFailed(reason="PEER_UNAVAILABLE", message="Gone.")
+    asked = Play(turn()) >> START << generate("hi", withheld=True) >> begins() << opened()
+    asked = asked >> CancelRequested() << stops_model() >> lost << cancelled()
+    assert [(each.input_tokens > 0, each.output_tokens) for each in charged(asked)] == [(True, 0)]
+    never = Play(turn()) >> START << generate("hi", withheld=True)
+    never = never >> CancelRequested() << stops_model() >> lost << cancelled()
+    assert charged(never) == []
+    cached = Play(turn()) >> START << generate("hi", withheld=True)
+    cached = cached >> ModelStarted(model="parrot", local=True, from_cache=True) << opened()
+    cached = cached >> token("So") << says("So") >> lost << fails("PARTIAL", "So")
+    assert charged(cached) == []
 
 
 def test_a_model_that_breaks_off_leaves_a_partial_answer() -> None:

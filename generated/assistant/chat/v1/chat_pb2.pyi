@@ -799,6 +799,8 @@ class ModelChoice(message.Message):
     FALLBACK_FROM_FIELD_NUMBER: builtins.int
     LOCAL_FIELD_NUMBER: builtins.int
     FROM_CACHE_FIELD_NUMBER: builtins.int
+    INPUT_PRICE_MICRO_USD_FIELD_NUMBER: builtins.int
+    OUTPUT_PRICE_MICRO_USD_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Name of the model, as in ListModels."""
     provider: builtins.str
@@ -813,6 +815,10 @@ class ModelChoice(message.Message):
     """True when the model runs on the machines of the mesh."""
     from_cache: builtins.bool
     """True when the answer came from the person's response cache."""
+    input_price_micro_usd: builtins.int
+    """Price of a million tokens read, in micro-USD, as the catalogue had it when the turn began; 0: free, or not known."""
+    output_price_micro_usd: builtins.int
+    """Price of a million tokens written, in micro-USD; 0: free, or not known."""
     def __init__(
         self,
         *,
@@ -823,10 +829,12 @@ class ModelChoice(message.Message):
         fallback_from: builtins.str = ...,
         local: builtins.bool = ...,
         from_cache: builtins.bool = ...,
+        input_price_micro_usd: builtins.int = ...,
+        output_price_micro_usd: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["fallback_from", b"fallback_from", "from_cache", b"from_cache", "local", b"local", "model", b"model", "provider", b"provider", "skipped_model", b"skipped_model", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["fallback_from", b"fallback_from", "from_cache", b"from_cache", "input_price_micro_usd", b"input_price_micro_usd", "local", b"local", "model", b"model", "output_price_micro_usd", b"output_price_micro_usd", "provider", b"provider", "skipped_model", b"skipped_model", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2934,7 +2942,7 @@ class StageLatencies(message.Message):
 
     @builtins.property
     def queue(self) -> duration_pb2.Duration:
-        """From acceptance to the start of work."""
+        """From acceptance to the first start of work."""
 
     @builtins.property
     def window(self) -> duration_pb2.Duration:
@@ -2950,7 +2958,7 @@ class StageLatencies(message.Message):
 
     @builtins.property
     def wait(self) -> duration_pb2.Duration:
-        """Waiting for the person."""
+        """Waiting for the person's consent and answers, together; a turn that still waits does not count the wait it is in."""
 
     @builtins.property
     def total(self) -> duration_pb2.Duration:

@@ -2104,7 +2104,9 @@ class ClaimMediaRequest(message.Message):
     session_id: builtins.str
     """The session it belongs to; empty: none."""
     excluded_from_backup: builtins.bool
-    """True for private sessions: a file that only such claims hold is left out of backups."""
+    """True for private sessions: a file that only such claims hold is left out of backups, and so is one that no
+    claim holds.
+    """
     @builtins.property
     def media_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The files, 1 to 100."""
@@ -2375,7 +2377,9 @@ class ImportMediaHeader(message.Message):
     CLAIM_ID_FIELD_NUMBER: builtins.int
     MEDIA_FIELD_NUMBER: builtins.int
     claim_id: builtins.str
-    """The claim that holds the file from the beginning: an import that fails releases it."""
+    """The claim that holds the file from the beginning: an import that fails releases it. Alone, it keeps no file
+    in backups.
+    """
     @builtins.property
     def media(self) -> Media:
         """The file."""
