@@ -156,7 +156,8 @@ class Backups:
             manifest = await asyncio.to_thread(_checked, found)
             previous = await self._make(ids.uuid(), self._setting.folder)
             beside = await asyncio.to_thread(ErasureFile(found.parent).read)
-            await self._vault.read(manifest, found)
+            if archive.MEDIA in manifest.parts:  # not in one that was made before a migration
+                await self._vault.read(manifest, found)
             return await self._put_in_place(request_id, source, found, manifest, previous, beside)
 
     async def kept(self) -> tuple[Backup, ...]:
@@ -244,21 +245,15 @@ class Backups:
         return backup
 
     async def _write_own(self, draft: Draft) -> None:
-        def leave(table: str, row: Mapping[str, Value]) -> bool:
-            if table == "account_import":  # an archive on its way in may hold private sessions
-                return row["state"] in (ImportState.RECEIVING, ImportState.APPLYING)
-            settings = row.get("settings")
-            marked = bool(row.get("private")) or (
-                isinstance(settings, bytes) and self._setting.is_private(settings)
-            )
-            return table == "session" and marked
-
         with tempfile.TemporaryDirectory(prefix=".work-", dir=draft.path.parent) as work:
             async with self._database.frozen(Path(work)) as state:
                 with draft.part(archive.CONTEXT) as part:
                     await state.read(
                         lambda: dump.dump(
-                            state.engine, part.line, without=OWN_TABLES | MADE_AGAIN, leave=leave
+                            state.engine,
+                            part.line,
+                            without=OWN_TABLES | MADE_AGAIN,
+                            leave=left_out(self._setting.is_private),
                         )
                     )
 
@@ -297,6 +292,19 @@ class Backups:
         self._setting.renew_keys()
         self._setting.restart()
         return Restored(log_epoch=epoch, previous=previous, reapplied=reapplied)
+
+
+def left_out(is_private: Callable[[bytes], bool]) -> dump.Leave:
+    """Which rows of this room are in no backup, with all that refers to them."""
+
+    def leave(table: str, row: Mapping[str, Value]) -> bool:
+        if table == "account_import":  # an archive on its way in may hold private sessions
+            return row["state"] in (ImportState.RECEIVING, ImportState.APPLYING)
+        settings = row.get("settings")
+        marked = bool(row.get("private")) or (isinstance(settings, bytes) and is_private(settings))
+        return table == "session" and marked
+
+    return leave
 
 
 def _note_beside(folder: Path, noted: Sequence[Erasure]) -> None:

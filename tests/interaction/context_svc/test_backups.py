@@ -25,7 +25,7 @@ from chassis.health import Health
 from chassis.keys import load_or_create_key, to_jwk
 from chassis.serve import serving
 from chassis.testing import Everyone
-from context_svc import archive
+from context_svc import archive, copies
 from context_svc.backups import KEPT_US, ROUND
 from media_svc.app import app as media_app
 from media_svc.settings import Settings as MediaSettings
@@ -168,6 +168,41 @@ async def test_a_backup_brings_a_state_back_without_what_was_erased_since(
     async with whole(start, database_place, socket_dir, tmp_path) as room:
         anna = await room.log_in(anna)
         assert await listed(room, anna) == {stays, later}
+
+
+def copied(folder: Path) -> list[Path]:
+    """The backups that were made before a migration."""
+    return [*folder.glob("context-before-*.backup")]
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("OPS-5")
+@pytest.mark.parametrize("database_place", ["postgres"], indirect=True)
+async def test_on_postgresql_a_migration_makes_a_backup_first_and_it_can_be_restored(
+    start: Start,
+    database_place: Place,
+    socket_dir: Path,
+    tmp_path: Path,
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with whole(start, database_place, socket_dir, tmp_path) as room:
+        anna = await room.register()
+        stays = await say(room, anna, "keep this")
+        await say(room, anna, "never copy this", private=True)
+    assert copied(kept) == []
+    monkeypatch.setattr(copies, "SCHEMA", copies.SCHEMA + 1)  # as if a new version had begun
+    async with whole(start, database_place, socket_dir, tmp_path) as room:
+        (made,) = copied(kept)
+        assert "never copy this" not in "".join(archive.lines(made))
+        anna = await room.log_in(anna)
+        later = await say(room, anna, "said afterwards")
+        assert later in await listed(room, anna)
+        await restore(room, made)
+    monkeypatch.undo()
+    async with whole(start, database_place, socket_dir, tmp_path) as room:
+        anna = await room.log_in(anna)
+        assert await listed(room, anna) == {stays}
 
 
 @pytest.mark.requirement("OPS-5")
