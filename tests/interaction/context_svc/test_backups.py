@@ -26,7 +26,7 @@ from chassis.keys import load_or_create_key, to_jwk
 from chassis.serve import serving
 from chassis.testing import Everyone
 from context_svc import archive, copies
-from context_svc.backups import KEPT_US, ROUND
+from context_svc.backups import KEPT_US, ROUND, SCHEMA
 from media_svc.app import app as media_app
 from media_svc.settings import Settings as MediaSettings
 from tests.conftest import Place
@@ -191,7 +191,7 @@ async def test_on_postgresql_a_migration_makes_a_backup_first_and_it_can_be_rest
         stays = await say(room, anna, "keep this")
         await say(room, anna, "never copy this", private=True)
     assert copied(kept) == []
-    monkeypatch.setattr(copies, "SCHEMA", copies.SCHEMA + 1)  # as if a new version had begun
+    monkeypatch.setattr(copies, "SCHEMA", SCHEMA + 1)  # as if a new version had begun
     async with whole(start, database_place, socket_dir, tmp_path) as room:
         (made,) = copied(kept)
         assert "never copy this" not in "".join(archive.lines(made))
