@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from llm_svc.errors import EngineBusy
 
@@ -24,13 +24,18 @@ class Admission:
         return self._places.locked()
 
     @asynccontextmanager
-    async def all_places(self) -> AsyncIterator[None]:
-        """Hold every place inside the block: who has one now ends first, who comes later waits."""
+    async def all_places(self, patience: float) -> AsyncIterator[None]:
+        """Hold every place inside the block: who has one now ends first, who comes later waits.
+
+        After `patience` seconds the block begins all the same, whoever still has a place.
+        """
         held = 0
         try:
-            for _ in range(self._count):
-                await self._places.acquire()
-                held += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    for _ in range(self._count):
+                        await self._places.acquire()
+                        held += 1
             yield
         finally:
             for _ in range(held):

@@ -42,6 +42,7 @@ NAME_TOKENS = 32
 ARGUMENT_TOKENS = 512
 TEMPERATURE = 0.2  # where none is asked for: at the library's own 0.8 small models wander
 LOADING_PATIENCE_SECONDS = 60.0
+FORGETTING_PATIENCE_SECONDS = 30.0
 LOADING_STEP_SECONDS = 1.0
 _STATES = {
     Phase.READY: ModelState.READY,
@@ -112,9 +113,10 @@ class Builtin:
     async def forget(self) -> None:
         """Lose every conversation: the engine is started anew once nobody uses it, and reads its beginnings again.
 
+        After half a minute it is, whoever uses it: an ended account is gone in a minute, a turn can be tried again.
         Erasing its slots would leave what it keeps of earlier conversations in memory, for which it has no call.
         """
-        async with self._admission.all_places():
+        async with self._admission.all_places(FORGETTING_PATIENCE_SECONDS):
             await self._process.renew(LOADING_PATIENCE_SECONDS)
 
     async def close(self) -> None:

@@ -36,6 +36,7 @@ from llm_svc.generation import (
     ToolChoice,
     Usage,
 )
+from llm_svc.providers import builtin
 from llm_svc.providers.builtin import Builtin
 from llm_svc.providers.provider import Model, ModelState
 from tests.weights import weights
@@ -281,3 +282,22 @@ async def test_an_engine_that_forgets_has_nothing_left_of_a_conversation(tmp_pat
         await provider.forget()
         assert process.pid not in (None, before)
         assert usage(await collect(provider, asking(words))).cached_tokens < 20
+
+
+@pytest.mark.requirement("ID-8")
+async def test_an_engine_forgets_in_time_whoever_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtin, "FORGETTING_PATIENCE_SECONDS", 0.2)
+    async with engine(tmp_path) as (provider, process):
+        deltas = provider.generate(asking(STORY, tokens=400))
+        while not isinstance(await anext(deltas), TextDelta):
+            pass
+        before = process.pid
+        async with asyncio.timeout(60):
+            await provider.forget()
+        assert process.pid not in (None, before)
+        with pytest.raises(EngineCrashed):
+            async for _ in deltas:
+                pass
+        assert usage(await collect(provider, asking("And now?"))).output_tokens > 0

@@ -48,6 +48,20 @@ async def test_without_a_queue_a_full_engine_refuses() -> None:
     await _enter(admission)
 
 
+@pytest.mark.requirement("ID-8")
+async def test_whoever_holds_a_place_keeps_all_of_them_only_so_long_from_another() -> None:
+    admission = Admission(places=2, queue=2)
+    async with admission.place():
+        async with asyncio.timeout(20), admission.all_places(0.01):
+            waiting = asyncio.ensure_future(_enter(admission))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await asyncio.wait_for(waiting, 20)
+    async with admission.all_places(20):
+        assert admission.is_full
+    await asyncio.wait_for(asyncio.gather(*(_enter(admission) for _ in range(4))), 20)
+
+
 async def _enter(admission: Admission) -> None:
     async with admission.place():
         pass
