@@ -54,8 +54,8 @@ class Thief:
         )
         opening = generation_pb2.StartGeneration(window=window, turn_id=turn, **start)
         async with streaming(stub.Generate(metadata=metadata, timeout=30)) as call:
-            await call.write(generation_pb2.GenerateRequest(start=opening))
-            try:
+            try:  # a refusal may come before the write
+                await call.write(generation_pb2.GenerateRequest(start=opening))
                 return "".join([frame.text async for frame in call])
             except grpc.aio.AioRpcError as error:
                 return from_rpc_error(error).reason or error.code().name
