@@ -111,9 +111,7 @@ class Run:
                     self._spawn(work)
                 await self._over.wait()
                 for task in tuple(self._tasks):
-                    if (
-                        not task.cancelling()
-                    ):  # a second time would cut off what a stopped action tells its server
+                    if not task.cancelling():  # else what a stopped action tells its server is cut off
                         task.cancel()
         finally:
             self._outbox.close()
