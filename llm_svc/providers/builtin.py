@@ -176,9 +176,7 @@ class Builtin:
                 "stream_options": {"include_usage": True},
             }
         )
-        if (
-            request.tools and not request.session
-        ):  # nobody's turn: what one is offered may tell what it was about
+        if request.tools and not request.session:  # somebody's would tell what it was about
             self._remember(beginning_of_turn(request))
         answer = _Answer(request)
         try:

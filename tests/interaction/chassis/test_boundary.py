@@ -290,9 +290,7 @@ async def test_one_line_is_logged_per_call_and_none_of_its_content(
     await ask(channel, UNARY, word("canary-51"), metadata=(("x-request-id", "req-12345"),))
     await failing(channel, SERVER, word("canary-52 refuse"))
     await failing(channel, UNARY, word("canary-53" * 10))
-    await eventually(
-        lambda: lines.getvalue().count('"message": "call"') == 3
-    )  # a line follows its call's answer
+    await eventually(lambda: lines.getvalue().count('"message": "call"') == 3)  # it follows the answer
     calls = [line for line in map(json.loads, lines.getvalue().splitlines()) if line["message"] == "call"]
     assert [(line["method"], line["code"], line["reason"]) for line in calls] == [
         (UNARY, "OK", ""),
