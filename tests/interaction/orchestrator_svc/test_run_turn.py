@@ -419,8 +419,8 @@ async def test_a_model_that_does_not_stop_is_let_go_and_its_step_counted_here() 
 async def test_the_first_frame_must_be_start_and_the_only_one() -> None:
     async with room(ScriptedLlm(steps=[[Hang()]])) as here:
         call = rpc.TurnServiceStub(here.channel).RunTurn()
+        await call.write(pb.RunTurnRequest(cancel=pb.CancelTurn()))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call.write(pb.RunTurnRequest(cancel=pb.CancelTurn()))
             await asyncio.wait_for(call.read(), SOON.total_seconds())
         assert reason_of(refused.value) == "FRAME_UNEXPECTED"
         async with here.turn(start()) as turn:
