@@ -107,10 +107,12 @@ class Reader:
         self._waiting: asyncio.Future[None] | None = None  # the one who takes frames, while there are none
         self._closed: CloseReason | None = None
         self._task: asyncio.Task[object] | None = None
-        self._spoke = clock.monotonic()
-        self._ends = self._spoke + LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
+        now = clock.monotonic()
+        self._ends = now + LIFETIME * random.uniform(0.9, 1.1)  # noqa: S311 - spreads reconnections, guards nothing
         self._handing_since: float | None = None  # a frame is on its way to the client
         self._beat_due = False
+        self.due = min(now + HEARTBEAT, self._ends)
+        """When `look` may have something to do, by the steady clock: not before."""
 
     def follow(
         self, session_id: str, sequence: int, *, to_the_end: bool = True, foreign: Cursor | None = None
@@ -184,12 +186,12 @@ class Reader:
 
         One that stays so for as long again is cut off: not even its end can be told.
         """
+        self.due = now  # until something is said: then it is counted anew
         if now >= self._ends and self._closed is None:
             self.close(CloseReason.EXPIRED)
         if self._handing_since is None:
-            if now - self._spoke >= HEARTBEAT:
-                self._beat_due = True
-                self._ring()
+            self._beat_due = True
+            self._ring()
             return False
         waited = now - self._handing_since
         if waited >= 2 * STALLED and self._task is not None:
@@ -208,10 +210,11 @@ class Reader:
         """Everything this reader is to get, to the end of the stream. Opens with a Beat."""
         self._task = asyncio.current_task()
         async for frame in self._frames():
-            self._handing_since = self._clock.monotonic()
+            self._handing_since = now = self._clock.monotonic()
+            self.due = min(now + STALLED, self._ends)
             yield frame
             self._handing_since = None
-            self._spoke = self._clock.monotonic()
+            self.due = min(self._clock.monotonic() + HEARTBEAT, self._ends)
 
     async def _frames(self) -> AsyncIterator[Frame]:
         yield self._beat()
@@ -420,7 +423,7 @@ class Readers:
             await self._clock.sleep(ROUND)
             now = self._clock.monotonic()
             for reader in [each for readers in self._of_account.values() for each in readers]:
-                if reader.look(now):
+                if reader.due <= now and reader.look(now):
                     log.info("a stalled reader was detached", account=reader.account_id)
                     self._unlist(reader)
                     reader.detach()

@@ -153,12 +153,17 @@ def cursor(position: session_pb2.SessionCursor) -> Cursor:
     return Cursor(session_id=position.session_id, log_epoch=position.log_epoch, sequence=position.sequence)
 
 
+_QUIET = chat_pb2.ChatResponse(heartbeat=chat_pb2.Heartbeat()).SerializeToString()
+
+
 def frame(sent: Frame, response: type[Response]) -> Response:
     """A frame of a reading stream, serialised: the boundary passes bytes through unchanged.
 
     `response` is the stream's own message: all of them number their frames alike.
     """
     match sent:
+        case Beat(()):
+            data = _QUIET
         case Beat(positions):
             data = chat_pb2.ChatResponse(
                 heartbeat=chat_pb2.Heartbeat(positions=_positions(positions))
