@@ -5,7 +5,6 @@ certificate is made anew in the last month of its year, at the start of the mesh
 machines, each gets `ca.pem` and its own two files, never `ca.key`.
 """
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from chassis.clock import Clock, SystemClock
+from chassis.whole import write_whole
 from mesh.errors import PlaceUnsafe
 from mesh.rooms import EDGE, ROOMS
 
@@ -112,8 +112,4 @@ def _write(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate
         (folder / f"{name}.key", private),
         (folder / f"{name}.pem", certificate.public_bytes(_PEM)),
     ):
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-        fresh.replace(path)
+        write_whole(path, data)

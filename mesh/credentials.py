@@ -5,11 +5,12 @@ terminals.
 import asyncio
 import fcntl
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from chassis.whole import write_whole
 
 _RETRY = 0.05
 
@@ -44,13 +45,7 @@ class Wallet:
 
     def store(self, credentials: Credentials) -> None:
         """Replace the stored sign-in, whole or not at all, before its tokens are used."""
-        fresh = self.path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(asdict(credentials), file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
+        write_whole(self.path, json.dumps(asdict(credentials)).encode())
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chassis.auth import room_issuer
 from chassis.keys import KeyRefused, load_or_create_key, to_jwk
+from chassis.whole import write_whole
 from mesh.errors import PlaceUnsafe
 from mesh.rooms import ROOMS
 
@@ -25,9 +26,7 @@ def ensure(folder: Path) -> None:
         raise PlaceUnsafe(
             f"{refusal}.", "Put that right, or remove the file: a start makes a new one."
         ) from refusal
-    fresh = folder / "rooms.jwks.new"
-    fresh.write_text(json.dumps({"keys": publics}, indent=1))
-    fresh.replace(folder / "rooms.jwks")
+    write_whole(folder / "rooms.jwks", json.dumps({"keys": publics}, indent=1).encode(), mode=0o644)
 
 
 def _public(folder: Path, room: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from tomlkit.exceptions import TOMLKitError
 
 from chassis.settings import environment
+from chassis.whole import write_whole
 from mesh import record
 from mesh.errors import MeshError, ModelInUse, ModelUnavailable, ModelUnknown, SettingsInvalid
 from mesh.machine import machine
@@ -162,10 +163,7 @@ def _set(file: Path, key: str, value: str) -> None:
         text = tomlkit.dumps(document)
     else:  # a new key belongs above the first table
         text = tomlkit.dumps({key: value}) + tomlkit.dumps(document)
-    fresh = file.with_suffix(".new")
-    fresh.write_text(text if text.endswith("\n") else text + "\n", "utf-8")
-    fresh.chmod(0o600)
-    fresh.replace(file)
+    write_whole(file, (text if text.endswith("\n") else text + "\n").encode())
 
 
 def _running(places: Places) -> record.Record | None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from chassis.whole import write_whole
 from mesh.errors import ModelUnknown
 
 FALLBACK = "light"
@@ -105,9 +106,8 @@ def forget(folder: Path, name: str) -> None:
 
 
 def _write(folder: Path, models: Mapping[str, Weights]) -> None:
-    fresh = folder / f"{ADDED}.new"
-    fresh.write_text(json.dumps({name: each.model_dump() for name, each in models.items()}, indent=2))
-    fresh.replace(folder / ADDED)
+    told = json.dumps({name: each.model_dump() for name, each in models.items()}, indent=2)
+    write_whole(folder / ADDED, told.encode())
 
 
 def choose(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from chassis.whole import write_whole
 from mesh.errors import AlreadyRunning, NotRunning
 from mesh.places import Places
 
@@ -46,10 +47,7 @@ def owned(places: Places) -> Iterator[None]:
 
 def write(places: Places, record: Record) -> None:
     """Put the record in its place, whole or not at all."""
-    fresh = places.record.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(record), indent=1))
-    fresh.chmod(0o600)
-    fresh.replace(places.record)
+    write_whole(places.record, json.dumps(asdict(record), indent=1).encode())
 
 
 def running(places: Places) -> Record:

@@ -10,12 +10,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 
 from chassis import strongbox
 from chassis.keys import KeyRefused
+from chassis.whole import write_whole
 from mesh.errors import PlaceUnsafe, SecretUnfit
 from mesh.places import Places
 
@@ -71,21 +71,11 @@ def _opened(places: Places) -> Iterator[dict[str, str]]:
         made = strongbox.load_or_create_key(key)
         values = strongbox.read(file, key)
         yield values
-        _write(file, strongbox.seal(values, made))
+        write_whole(file, strongbox.seal(values, made))
     except KeyRefused as refusal:
         raise _unsafe(refusal) from refusal
     finally:
         os.close(handle)
-
-
-def _write(file: Path, data: bytes) -> None:
-    fresh = file.with_name(f"{file.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)
 
 
 def _unsafe(refusal: KeyRefused) -> PlaceUnsafe:

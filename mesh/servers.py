@@ -16,6 +16,7 @@ from rich.table import Table
 from tomlkit.exceptions import TOMLKitError
 
 from chassis.settings import environment
+from chassis.whole import write_whole
 from mesh.errors import ServerUnusable
 from mesh.places import Places
 from mesh.printable import printable
@@ -164,13 +165,7 @@ def _read(file: Path) -> Any:
 
 
 def _write(file: Path, document: Any) -> None:
-    fresh = file.with_suffix(".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        opened.write(tomlkit.dumps(document))
-        opened.flush()
-        os.fsync(opened.fileno())
-    fresh.replace(file)
+    write_whole(file, tomlkit.dumps(document).encode())
 
 
 def _asked(question: str) -> bool:
