@@ -2,6 +2,7 @@
 its cure.
 """
 
+import contextlib
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -246,8 +247,11 @@ LOOKS: tuple[Look, ...] = (
 
 def _newest_us(places: Places) -> int:
     """Answer when this mesh last wrote a log or a record, in microseconds."""
-    written = [existing(places.data), *places.logs.glob("*.log")]
-    return max(int(path.stat().st_mtime * 1_000_000) for path in written)
+    newest = existing(places.data).stat().st_mtime
+    for path in places.logs.glob("*.log"):
+        with contextlib.suppress(FileNotFoundError):  # it has another name by now
+            newest = max(newest, path.stat().st_mtime)
+    return int(newest * 1_000_000)
 
 
 def _found(name: str, fact: str, error: MeshError) -> Finding:

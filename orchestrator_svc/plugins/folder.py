@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,7 +54,7 @@ class PluginFolder:
 
         What takes longer than a moment is there at a later look.
         """
-        now = {path: _signature(path) for path in _plugins(self._folder)}
+        now = {path: signature(path) for path in _plugins(self._folder)}
         gone = [path for path in self._loaded if path not in now]
         for path in gone:
             del self._loaded[path]
@@ -124,9 +126,15 @@ def _is_plugin(path: Path) -> bool:
     return (path.suffix == ".py" and path.is_file()) or (path / "__init__.py").is_file()
 
 
-def _signature(path: Path) -> Signature:
-    files = [path.with_suffix(".toml"), *(sorted(path.rglob("*"))[:_DEEPEST] if path.is_dir() else [path])]
+def signature(path: Path) -> Signature:
+    """What tells one state of a plugin's files from another: their paths, times (ns) and sizes (bytes)."""
+    files = [path.with_suffix(".toml"), *(_below(path)[:_DEEPEST] if path.is_dir() else [path])]
     return tuple(mark for each in files if (mark := _mark(each)))
+
+
+def _below(folder: Path) -> list[Path]:
+    """What lies in the folder, sorted; a glob would raise where somebody removes a part of it meanwhile."""
+    return sorted(Path(above, name) for above, *inside in os.walk(folder) for name in chain(*inside))
 
 
 def _mark(file: Path) -> tuple[str, int, int] | None:

@@ -12,20 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import holding
 from tests.e2e.house import House, house, new_id
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 CANARY = "canary-3f90"
-
-
-def holding(folder: Path) -> list[str]:
-    """Files of the mesh, its logs included, that hold a canary."""
-    return [
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and (CANARY in path.name or CANARY.encode() in path.read_bytes())
-    ]
 
 
 def upload(http: httpx.Client, data: bytes) -> None:
@@ -79,7 +71,7 @@ def streamed(http: httpx.Client) -> bytes:
 
 def wait_until_gone(folder: Path, within: float = 60) -> None:
     until = time.monotonic() + within
-    while found := holding(folder):
+    while found := holding.files(folder, CANARY):
         assert time.monotonic() < until, found
         time.sleep(0.2)
 
@@ -91,7 +83,7 @@ def test_an_account_leaves_and_arrives_through_every_door(tmp_path: Path) -> Non
     data = tmp_path / "d"
     with house(data=data) as home:
         assert home.mesh("chat", "--once", f"{CANARY} hello").returncode == 0
-        password = json.loads(next(data.rglob("credentials.json")).read_text())["password"]
+        password = json.loads((data / "client" / "credentials.json").read_text())["password"]
         with home.http() as http:
             upload(http, f"{CANARY} in a file ".encode() * 5_000)
             archive = streamed(http)
@@ -99,7 +91,7 @@ def test_an_account_leaves_and_arrives_through_every_door(tmp_path: Path) -> Non
             names = zipfile.ZipFile(tmp_path / "mine.zip").namelist()
             assert "messages.jsonl" in names
             assert sum(name.startswith("blobs/") for name in names) == 1
-            assert len(holding(data)) >= 2
+            assert len(holding.files(data, CANARY)) >= 2
             deletion = {"requestId": new_id(), "password": password}
             assert http.post("/v1/users/me:delete", json=deletion).status_code == 200
             assert http.get("/v1/sessions").status_code == 401
@@ -109,7 +101,7 @@ def test_an_account_leaves_and_arrives_through_every_door(tmp_path: Path) -> Non
 
 def _arrives_again(home: House, archive: Path) -> None:
     """The terminal's next account takes up what the last one left, from the terminal and over JSON."""
-    next(Path(home.environment["MESH_DATA_DIR"]).rglob("credentials.json")).unlink()
+    (Path(home.environment["MESH_DATA_DIR"]) / "client" / "credentials.json").unlink()
     assert home.mesh("account", "show").returncode == 0
     told = home.mesh("account", "import", str(archive))
     assert "messages" in told.stdout, told.stderr

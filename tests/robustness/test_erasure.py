@@ -6,9 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import asyncpg
 import grpc
 import pytest
 
@@ -16,6 +14,7 @@ from assistant.identity.v1 import identity_pb2
 from assistant.media.v1 import media_pb2, media_pb2_grpc
 from assistant.operator.v1 import operator_pb2, operator_pb2_grpc
 from chassis import ids
+from tests import holding
 from tests.interaction.accounts.conftest import new_database
 from tests.robustness.client import PASSWORD, Device, Told, device
 from tests.robustness.mesh import Machine, machine
@@ -99,29 +98,5 @@ async def erased(here: Machine) -> None:
 
 async def found(here: Machine, url: str) -> list[str]:
     """Where the canary lies: files of the mesh by name and content, rows of a database server."""
-    places = await asyncio.to_thread(_files, here.places.data)
-    if url:
-        connection = await asyncpg.connect(url)
-        tables = await connection.fetch(
-            "SELECT table_schema AS s, table_name AS t FROM information_schema.tables"
-            " WHERE table_schema IN ('context', 'media')"
-        )
-        for table in tables:
-            rows = await connection.fetch(f'SELECT * FROM "{table["s"]}"."{table["t"]}"')
-            places += [table["t"] for row in rows if CANARY in _text(row)]
-        await connection.close()
-    return places
-
-
-def _files(folder: Path) -> list[str]:
-    return [
-        str(path)
-        for path in folder.rglob("*")
-        if path.is_file() and (CANARY in path.name or CANARY.encode() in path.read_bytes())
-    ]
-
-
-def _text(row: asyncpg.Record) -> str:
-    return " ".join(
-        value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in row.values()
-    )
+    places = await asyncio.to_thread(holding.files, here.places.data, CANARY)
+    return places + (await holding.rows(url, CANARY) if url else [])

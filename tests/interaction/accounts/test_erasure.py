@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
-import asyncpg
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Value
@@ -20,6 +19,7 @@ from assistant.turn.v1 import turn_pb2
 from chassis import ids
 from chassis.dial import streaming
 from chassis.status import from_rpc_error
+from tests import holding
 from tests.interaction.accounts.house import House, Mesh, Person
 from tests.interaction.context_svc.conversation_room import Stage
 
@@ -71,33 +71,8 @@ async def plant(person: Person) -> None:
 
 async def found(house: House) -> list[str]:
     """Where a canary lies: files of the mesh by name or content, and rows of a database server."""
-    places = [
-        str(path.relative_to(house.folder))
-        for path in house.folder.rglob("*")
-        if path.is_file() and (CANARY in path.name or CANARY.encode() in path.read_bytes())
-    ]
-    if house.database:
-        places += await _dump(house.database)
-    return places
-
-
-async def _dump(url: str) -> list[str]:
-    connection = await asyncpg.connect(url)
-    tables = await connection.fetch(
-        "SELECT table_schema AS s, table_name AS t FROM information_schema.tables"
-        " WHERE table_schema IN ('context', 'media')"
-    )
-    assert len(tables) > 20
-    places = []
-    for table in tables:
-        for row in await connection.fetch(f'SELECT * FROM "{table["s"]}"."{table["t"]}"'):
-            text = " ".join(
-                value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in row.values()
-            )
-            if CANARY in text:
-                places.append(table["t"])
-    await connection.close()
-    return places
+    places = holding.files(house.folder, CANARY)
+    return places + (await holding.rows(house.database, CANARY) if house.database else [])
 
 
 @pytest.mark.requirement("ID-8")

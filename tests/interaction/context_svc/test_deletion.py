@@ -20,6 +20,7 @@ from chassis.testing import eventually
 from context_svc import job_rows
 from context_svc.errors import SessionNotFound
 from context_svc.job_rows import NewJob
+from tests import holding
 from tests.interaction.context_svc.conversation_room import Room, Stage, caller, room
 
 TABLES = ("session", "message", "event", "turn", "idempotency", "acknowledgement", "job")
@@ -121,10 +122,6 @@ async def test_words_of_a_deleted_session_are_in_no_file_of_the_store(tmp_path: 
     async with engines.connect(f"sqlite://{tmp_path}/t.db", schema="") as database, room(database) as here:
         session = await here.session()
         await here.say(session, f"remember {canary} " * 400)
-        assert _holding(tmp_path, canary)
+        assert holding.files(tmp_path, canary)
         await here.sessions.delete(caller(), session, allow_missing=False)
-        assert _holding(tmp_path, canary) == []
-
-
-def _holding(folder: Path, canary: str) -> list[str]:
-    return [each.name for each in folder.iterdir() if canary.encode() in each.read_bytes()]
+        assert holding.files(tmp_path, canary) == []

@@ -82,7 +82,7 @@ class House:
         self.shelf = Shelf(database, self.blobs, self.sweeper, clock, quota=0)
 
     def kept(self, below: str = "") -> list[Path]:
-        return [path for path in (self.folder / below).rglob("*") if path.is_file()]
+        return [Path(above, name) for above, _, names in os.walk(self.folder / below) for name in names]
 
     async def owed(self) -> int:
         """How many removals wait."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.media.v1 import media_pb2 as pb
 from chassis.testing import eventually
-from tests.interaction.media_svc.mesh import Mesh, Person, Starter, failure, outcome
+from tests import holding
+from tests.interaction.media_svc.mesh import Person, Starter, failure, outcome
 from tests.unit.media_svc.samples import png
 
 PNG = png(filler=b"x" * 100)
@@ -112,7 +112,7 @@ async def test_an_erased_account_leaves_nothing_and_gets_nothing_new(room: Start
     kept = await bob.upload(PNG)
     assert (await erase(room, context, ada.account)).erased
     assert (await erase(room, context, ada.account)).erased
-    assert holding(room.mesh, b"canary-in-the-") == []
+    assert holding.files(room.mesh.folder, "canary-in-the-") == []
     assert len(room.mesh.kept()) == 1
     assert await outcome(ada.upload(PNG)) == "TOKEN_REVOKED"
     assert await outcome(claim(room, context, ada.account, "m", kept)) == "TOKEN_REVOKED"
@@ -147,11 +147,3 @@ async def test_bytes_that_arrive_while_the_account_is_erased_are_removed(room: S
             await asyncio.sleep(0)
     await asyncio.gather(*writes)
     await eventually(lambda: room.mesh.kept() == [])
-
-
-def holding(mesh: Mesh, canary: bytes) -> list[Path]:
-    return [
-        path
-        for path in mesh.folder.rglob("*")
-        if path.is_file() and (canary in path.read_bytes() or canary.decode() in path.name)
-    ]

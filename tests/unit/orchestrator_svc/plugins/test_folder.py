@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from chassis.testing import SOON
 from orchestrator_svc.additions import LiveCatalogue
 from orchestrator_svc.catalogue import Catalogue
 from orchestrator_svc.conversation import ContextUpdate, NextAction
-from orchestrator_svc.plugins.folder import PluginFolder
+from orchestrator_svc.plugins.folder import PluginFolder, signature
 from orchestrator_svc.sandbox.cell import NoSandbox, Sandbox, find
 from orchestrator_svc.tools.calculator import CALCULATOR
 from orchestrator_svc.tools.tool import Effect, Lack, Origin, Output, Schema, Setting, Tool, ToolFailure
@@ -94,6 +96,32 @@ async def test_a_plugin_comes_changes_and_goes_without_a_restart(house: House) -
     assert (await run(changed, {"name": "Bo"})).content == "Good morning Bo"
     (house.folder / "hello.py").unlink()
     await house.until(lambda now: now.get("greet") is None)
+
+
+@pytest.mark.requirement("TOOL-6")
+async def test_folders_that_come_and_go_while_it_looks_do_no_harm(house: House) -> None:
+    package, over = house.folder / "busy", threading.Event()
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+
+    def churn() -> None:
+        for turn in itertools.count():
+            if over.is_set():
+                return
+            (package / "data" / str(turn % 20)).mkdir()
+            if turn % 20 == 19:
+                shutil.rmtree(package / "data")
+                (package / "data").mkdir()
+
+    churning = asyncio.create_task(asyncio.to_thread(churn))
+    try:
+        async with asyncio.timeout(4 * SOON.total_seconds()):
+            for _ in range(400):
+                signature(package)
+                await asyncio.sleep(0)
+    finally:
+        over.set()
+        await churning
 
 
 @pytest.mark.slow
