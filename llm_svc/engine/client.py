@@ -18,12 +18,10 @@ from llm_svc.errors import (
     ProviderTimeout,
 )
 from llm_svc.generation import Usage
+from llm_svc.transport import Transport
 
 SILENCE_SECONDS = 120.0  # the engine sends a ping every 30 s while it reads a long prompt
 CONNECT_SECONDS = 5.0
-# The engine's server closes a connection after an answer without saying so: one that was kept may be gone when the
-# next request is on its way (2 of 75 short answers). Connecting to a socket of this machine costs nothing.
-ONE_CALL_EACH = httpx.Limits(max_keepalive_connections=0)
 T = TypeVar("T")
 
 
@@ -62,9 +60,11 @@ class EngineClient:
     """One connection pool to one engine."""
 
     def __init__(self, socket: str) -> None:
+        # The engine's server closes a connection after an answer without saying so: one that was kept may be gone when
+        # the next request is on its way (2 of 75 short answers). Connecting to a socket of this machine costs nothing.
         self.pool = httpx.AsyncClient(
             base_url="http://engine/",
-            transport=httpx.AsyncHTTPTransport(uds=socket, limits=ONE_CALL_EACH),
+            transport=Transport(tls=None, uds=socket, idle_seconds=0),
             timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,
         )

@@ -16,6 +16,7 @@ from llm_svc.errors import ProviderFailed, ProviderGarbage, ProviderTimeout
 from llm_svc.generation import Delta
 from llm_svc.providers.provider import Model
 from llm_svc.providers.refusal import refusal
+from llm_svc.transport import KEPT, Transport
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
@@ -24,7 +25,6 @@ STEP_SECONDS = 900.0
 END_SECONDS = 0.1  # a body that does not end with its last word costs its connection
 MAX_REFUSAL_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 << 20  # 131,072 tokens with 500 bytes of wire around each
-_IDLE_CONNECTIONS = 20
 _IDLE_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 3600.0
 
@@ -70,8 +70,7 @@ class EventDecoder(Protocol):
 def pool(server: Server) -> httpx.AsyncClient:
     """A pool that follows no redirect, reads no environment and keeps its connections.
 
-    It speaks HTTP/1.1, where closing an answer closes its connection. Over HTTP/2 httpcore leaves the stream of a
-    closed answer open (measured): the provider would go on writing, and charging, to the end.
+    It speaks HTTP/1.1, where closing an answer closes its connection: the provider stops writing, and charging.
     """
     return client(
         server.base_url,
@@ -91,15 +90,12 @@ def client(
     silence: float,
 ) -> httpx.AsyncClient:
     """The same for one base URL; ``silence`` is in seconds."""
-    verify: ssl.SSLContext | bool = ssl.create_default_context() if base_url.startswith("https") else False
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
-    )
+    tls = ssl.create_default_context() if base_url.startswith("https") else None
     return httpx.AsyncClient(
         base_url=base_url,
         headers={**(headers or {}), **({"authorization": f"Bearer {key}"} if key else {})},
         timeout=httpx.Timeout(silence, connect=CONNECT_SECONDS),
-        transport=httpx.AsyncHTTPTransport(uds=uds, verify=verify, limits=limits),
+        transport=Transport(tls=tls, uds=uds, idle_seconds=_IDLE_SECONDS),
         trust_env=False,
     )
 
@@ -170,21 +166,12 @@ async def _sent(connections: httpx.AsyncClient, request: httpx.Request) -> httpx
     takes one dead connection out of the pool, and a fresh one that fails is a failure.
     """
     while True:
-        request.extensions["trace"] = opens = _Opens()
+        request.extensions[KEPT] = kept = list[bool]()
         try:
             return await connections.send(request, stream=True)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if opens.fresh:
+            if not kept:
                 raise
-
-
-class _Opens:
-    """Whether a request opened its own connection, as httpcore's trace extension tells it."""
-
-    fresh = False
-
-    async def __call__(self, event: str, _told: Mapping[str, object]) -> None:
-        self.fresh |= event.startswith("connection.connect")
 
 
 def retry_after(header: str) -> timedelta | None:
