@@ -26,7 +26,7 @@ Command = Callable[[MeshSettings, argparse.Namespace, Console], int]
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 when it did what was asked, 1 when it could not, 2 for wrong words."""
-    told = _parser().parse_args(words)
+    told = parser().parse_args(words)
     console = Console()
     try:
         sys.exit(COMMANDS[told.command](MeshSettings.load(), told, console))
@@ -180,7 +180,8 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
     parser = argparse.ArgumentParser(prog="mesh", description="Your own assistant, on your own machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="start the mesh and stay until Ctrl-C")

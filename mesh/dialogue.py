@@ -8,7 +8,7 @@ from rich.table import Table
 from chassis import ids
 from mesh import answer
 from mesh.consent import AtTerminal
-from mesh.errors import MeshError
+from mesh.errors import CallFailed, MeshError
 from mesh.known.peers import Known
 from mesh.known.tables import memory_table
 from mesh.peers import Conversation
@@ -47,20 +47,22 @@ class Dialogue:
         self._known = known
 
     async def run(self) -> int:
-        """Go on until /quit or the end of the input."""
+        """Go on until /quit or the end of the input. What could not be sent is there to be sent again."""
+        left = ""
         while True:
             try:
-                line = (await self._typed.prompt_async(_PROMPT)).strip()
+                line = (await self._typed.prompt_async(_PROMPT, default=left)).strip()
             except KeyboardInterrupt:
+                left = ""
                 continue
             except EOFError:
                 return 0
             if line in ("/quit", "/exit"):
                 return 0
-            if line:
-                await self._heard(line)
+            left = await self._heard(line) if line else ""
 
-    async def _heard(self, line: str) -> None:
+    async def _heard(self, line: str) -> str:
+        """Do what was typed; answer what of it should stand in the next line: all of it when a call failed."""
         try:
             if line.startswith("/"):
                 await self._command(*line[1:].split(maxsplit=1))
@@ -68,6 +70,8 @@ class Dialogue:
                 await self._talk.ask(line, self._person)
         except MeshError as error:
             self._console.print(f"{error.what} {error.cure}", style="red", markup=False, highlight=False)
+            return line if isinstance(error, CallFailed) else ""
+        return ""
 
     async def _command(self, name: str = "", argument: str = "") -> None:
         match name:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chassis import ids
 from chassis.clock import Clock
@@ -36,6 +36,7 @@ class Talk:
         self._conversation, self._view, self._clock, self._tasks = conversation, view, clock, tasks
         self._documented = wish.as_json
         self._said = self._turn = ""  # the last message and the last turn here
+        self._open: answer.Question | answer.Again | None = None  # until its turn was seen to end
         self.model = wish.model
         self.session = wish.session
         self.turn = ""  # the last one that ran here
@@ -90,12 +91,21 @@ class Talk:
         return self.session, id
 
     async def _follow(self, question: answer.Question | answer.Again, person: Person | None) -> answer.Body:
+        if self._open is not None and replace(question, id=self._open.id) == self._open:
+            question = self._open  # said once more after a failure: its turn is joined if it arrived
+        self._open = question
         turn = _Turn(self._conversation, question.session, self._tasks)
         said = question.id if isinstance(question, answer.Question) else self._said
         try:
             with_events = follow(self._conversation, question, self._clock, documented=self._documented)
             async with turn.interruptible(), aclosing(with_events) as events:  # type: ignore[type-var]
-                return await self._show(events, turn, said, person)
+                last = await self._show(events, turn, said, person)
+            self._open = None
+            return last
+        except CallFailed as failed:
+            if not failed.passing:
+                self._open = None  # it was refused, so it did not arrive
+            raise
         finally:
             self.turn = turn.id or self.turn
             self._view.end()

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from mesh import answer
 from mesh.blocks import settled
+from mesh.cures import CURES
 from mesh.printable import printable
 
 _LONE_MARKER = re.compile(r"\d+[.)]|[-+*#>]+")
@@ -133,8 +134,8 @@ def note(body: answer.Body) -> str:
         case answer.Asked(question=question):
             return f"? {printable(question)}"
         case answer.Failed(message=message, reason=reason, retryable=retryable):
-            again = " Ask again." if retryable else ""
-            return f"The turn failed: {printable(message) or reason}{again}"
+            cure = CURES.get(reason) or ("Ask again." if retryable else "")
+            return f"The turn failed: {printable(message) or reason} {cure}".rstrip()
         case answer.Cancelled():
             return "Stopped. What was said is kept."
         case answer.Reminded(text=text, late=late):

@@ -21,24 +21,13 @@ from assistant.reminder.v1 import reminder_pb2
 from chassis.status import Failure
 from mesh import answer, people
 from mesh.consent import Consent, Form
+from mesh.cures import CURES
 from mesh.errors import CallFailed
 from mesh.health import MeshStatus, RoomStatus
 from mesh.printable import printable
 
 _STAGES = ("accept", "queue", "window", "first_token", "tools", "wait", "total")
 _PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-_CURES = {
-    "TOKEN_REVOKED": "Remove client/credentials.json in the data folder and sign in again.",
-    "UNKNOWN_MODEL": "`/model` (or `mesh models`) lists what there is.",
-    "SESSION_NOT_FOUND": "`/sessions` lists yours; `/new` begins another.",
-    "SESSION_ENDED": "`/new` begins another.",
-    "TURN_NOT_WAITING": "Somebody else answered, or it took too long.",
-    "TURN_OVER": "There is nothing to stop.",
-    "CREDENTIALS_WRONG": "Check the address and the password.",
-    "PASSWORD_WEAK": "A sentence that nobody else would think of is easy to keep in mind.",
-    "DEVICE_NOT_FOUND": "`mesh account devices` lists yours.",
-    "INTERNAL": "The log of the room has more, under the request id.",
-}
 
 
 def event(message: chat_pb2.ChatEvent, *, documented: bool) -> answer.Event:
@@ -278,7 +267,7 @@ def _what(failure: Failure) -> str:
 def _cure(failure: Failure) -> str:
     if failure.retry_after is not None:
         return f"Try again in {max(1, round(failure.retry_after.total_seconds()))} s."
-    cure = _CURES.get(failure.reason or "", "")
+    cure = CURES.get(failure.reason or "", "")
     if not cure and failure.code is grpc.StatusCode.UNAVAILABLE:
         cure = "Is it running? `mesh status` tells; `make run` starts it."
     named = f" Request id {failure.request_id}." if failure.request_id else ""

@@ -98,6 +98,7 @@ class Door(
     branches: list[Turn] = field(default_factory=list)
     branch_turns: list[Turn] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
+    refuse: list[str] = field(default_factory=list)  # reasons to refuse the next messages with
 
     def tokens(self) -> identity_pb2.TokenSet:
         tokens = identity_pb2.TokenSet(
@@ -148,6 +149,8 @@ class Door(
     async def SendMessage(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self._check(context)
         self.streams += 1
+        if self.refuse:
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, self.refuse.pop(), "Not now.")
         if request.message not in self.asked:
             self.asked.append(request.message)
         cut = self.cuts.pop(0) if self.cuts else None

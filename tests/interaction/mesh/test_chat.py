@@ -330,6 +330,19 @@ async def test_a_dialogue_edits_and_tries_again_as_branches(where: Places, door:
         assert part in told
 
 
+@pytest.mark.requirement("SAFE-7")
+async def test_a_dialogue_says_what_to_do_about_a_failure_and_keeps_what_was_typed(
+    where: Places, door: Door
+) -> None:
+    door.turns, door.refuse = [say("hello")], ["QUOTA_EXCEEDED"]
+
+    told = await type_in(where, "hi the\rre\r/quit\r")
+
+    assert "Not now. Delete something that is no longer needed first." in told
+    assert "hello" in told
+    assert [message.parts[0].text for message in door.asked] == ["hi there"]
+
+
 @pytest.mark.requirement("CHAT-10")
 async def test_a_dialogue_stops_and_clears(where: Places, door: Door) -> None:
     door.turns = [say("first")]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from assistant.context.v1 import context_pb2
 from assistant.context.v1.context_pb2_grpc import ContextServiceStub
-from mesh.__main__ import _parser
+from mesh.__main__ import parser
 from mesh.chat import signed_in
 from mesh.errors import CallFailed, ValueUnusable
 from mesh.known import wire
@@ -40,7 +40,7 @@ class Terminal:
         self._places = places
 
     async def type(self, *words: str, code: int = 0) -> str:
-        told = _parser().parse_args(["account", *words])
+        told = parser().parse_args(["account", *words])
         out = io.StringIO()
         assert await ACTIONS[told.action](self._places, told, Console(file=out, width=200)) == code
         return out.getvalue()

@@ -88,7 +88,11 @@ def test_an_answer_cannot_steer_the_terminal() -> None:
         ),
         (answer.ToolEnded(call_id="c", action="calculator", result="391", failure=""), "✓ calculator → 391"),
         (answer.ToolEnded(call_id="c", action="web", result="", failure="timed out"), "✗ web: timed out"),
-        (answer.Failed(reason="PARTIAL", message="", retryable=True), "The turn failed: PARTIAL Ask again."),
+        (answer.Failed(reason="LATER", message="", retryable=True), "The turn failed: LATER Ask again."),
+        (
+            answer.Failed(reason="FROZEN", message="No progress.", retryable=True),
+            "The turn failed: No progress. Ask again, or `/retry`; what was said so far is kept.",
+        ),
         (answer.Cancelled(), "Stopped. What was said is kept."),
         (answer.Said(text="x"), ""),
         (answer.ToolBegan(call_id="c", action="a\x1b[2J", arguments="[]"), "… a�[2J []"),

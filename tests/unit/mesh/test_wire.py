@@ -52,7 +52,7 @@ def test_an_action_is_shown_with_its_state_and_effect() -> None:
                 metadata={"request_id": "r-1"},
             ),
             "The request has an invalid field. (message.parts: too many)",
-            "`mesh doctor` may say why. Request id r-1.",
+            "Correct what is named and send it again. Request id r-1.",
         ),
     ],
 )
