@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -72,3 +73,17 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background task crashed", error=error, task=task.get_name())
+
+
+async def acquired(coroutine: Coroutine[Any, Any, T], release: Callable[[T], Awaitable[None]]) -> T:
+    """What `coroutine` makes. A waiter that is cancelled meanwhile waits for it, and has it released."""
+    making = asyncio.create_task(coroutine)
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        while not making.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((making,))
+        if not making.cancelled() and making.exception() is None:
+            await release(making.result())
+        raise

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from chassis.tasks import acquired
 from orchestrator_svc.sandbox import syscalls
 
 NOBODY = "65534"
@@ -61,7 +62,7 @@ class Sandbox:
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """The running program, its standard input and output open. It is killed at the end of the block."""
         with self.words(command, cell) as (words, descriptors):
-            program = await asyncio.create_subprocess_exec(
+            starting = asyncio.create_subprocess_exec(
                 *words,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -71,6 +72,7 @@ class Sandbox:
                 start_new_session=True,
                 limit=limit,
             )
+            program = await acquired(starting, _end)
         try:
             yield program
         finally:
@@ -110,7 +112,10 @@ async def _end(program: asyncio.subprocess.Process) -> None:
 
 def walls(cell: Cell) -> tuple[str, ...]:
     """The options of bubblewrap for a cell."""
-    words = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
+    # No --new-session: bwrap has one from us, and by that all in it is killed. Between that option and the word that
+    # it dies with its parent nothing would reach what is inside (measured: up to 8 of 200 that were killed while they
+    # started went on).
+    words = ["--unshare-all", "--unshare-user", "--die-with-parent", "--clearenv"]
     words += ["--cap-drop", "ALL", "--uid", NOBODY, "--gid", NOBODY, "--hostname", "cell", "--dev", "/dev"]
     if not cell.alone:
         words += ["--proc", "/proc"]

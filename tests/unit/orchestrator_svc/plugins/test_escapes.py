@@ -22,7 +22,7 @@ from orchestrator_svc.plugins import cell as plugin_cell
 from orchestrator_svc.plugins.cell import Code
 from orchestrator_svc.plugins.manifest import Manifest
 from orchestrator_svc.plugins.plugin import Plugin, performing
-from orchestrator_svc.sandbox.cell import Cell, Sandbox, find
+from orchestrator_svc.sandbox.cell import Cell, Sandbox, find, interpreter
 from orchestrator_svc.tools.tool import Output, Setting, Tool, ToolFailure
 
 ATTEMPTS = Path(__file__).with_name("escapes.py")
@@ -248,6 +248,28 @@ async def test_a_plugin_that_never_returns_is_gone_once_it_is_cancelled(
     async with asyncio.timeout(SOON.total_seconds()):
         await asyncio.wait((calling,))
     assert calling.cancelled()
+    await eventually(lambda: not _running(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("TOOL-6", "AGT-6")
+async def test_one_cancelled_at_any_moment_of_its_start_leaves_no_process(
+    folder: Path, sandbox: Sandbox
+) -> None:
+    cell = Cell(shown={folder: "/plugin"})
+    sleeping = (interpreter(), "-I", "-S", "-c", "import time; time.sleep(600)")
+
+    async def started() -> None:
+        async with sandbox.run(sleeping, cell) as program:
+            await program.wait()
+
+    for moment in range(100):
+        starting = asyncio.ensure_future(started())
+        await asyncio.sleep(moment * 0.0003)  # over the whole time that it takes to start
+        starting.cancel()
+        async with asyncio.timeout(SOON.total_seconds()):
+            await asyncio.wait((starting,))
+        assert starting.cancelled()
     await eventually(lambda: not _running(folder))
 
 
