@@ -98,6 +98,12 @@ class Database(Protocol):
     async def migrate(self, migrations: Sequence[Migration]) -> None:
         """Bring the schema forward, each migration in its own transaction. Raises MigrationRefused."""
 
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Within the block no other process of this store is in such a block. Raises StoreUnavailable.
+
+        For what a start does to the whole store. One that comes waits ten minutes at most.
+        """
+
     async def scrub(self, *, whole: bool = False) -> None:
         """Return when nothing that was deleted before is left in the store's files, as far as it has files.
 

@@ -48,6 +48,11 @@ _SESSION = {
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
+_ALONE_SECONDS = 600
+_ALONE = (
+    f"SET statement_timeout = 0; SET lock_timeout = '{_ALONE_SECONDS}s';"
+    " SELECT pg_advisory_lock(hashtext('alone'), hashtext(current_schema()))"
+)
 _TOKENS = re.compile(
     r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|(?P<cast>::)|:(?P<name>[a-z_][a-z0-9_]*)", re.S
 )
@@ -116,6 +121,22 @@ class PostgresDatabase:
     async def migrate(self, migrations: Sequence[Migration]) -> None:
         """See `Database.migrate`."""
         await bring_forward(self, migrations, self._clock)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """See `Database.alone`: a lock of one session, which the server takes back when the process dies."""
+        try:
+            connection = await self._pool.acquire()
+        except (*_STORE_FAULTS, asyncpg.InterfaceError) as error:
+            raise StoreUnavailable(type(error).__name__) from error
+        try:
+            try:
+                await connection.execute(_ALONE, timeout=2 * _ALONE_SECONDS)
+            except (*_STORE_FAULTS, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise StoreUnavailable(f"another process is starting: {type(error).__name__}") from error
+            yield
+        finally:
+            await self._pool.release(connection)  # which resets the session: its lock and its limits
 
     async def scrub(self, *, whole: bool = False) -> None:
         """See `Database.scrub`."""
@@ -194,7 +215,7 @@ async def _open(dsn: str, schema: str, size: int) -> asyncpg.Pool[asyncpg.Record
             # The lock: of two processes that make one schema at once, PostgreSQL lets the second fail.
             await pool.execute(
                 "BEGIN; SELECT pg_advisory_xact_lock(hashtext('schema'));"
-                f" CREATE SCHEMA IF NOT EXISTS {schema}; COMMIT"
+                f' CREATE SCHEMA IF NOT EXISTS "{schema}"; COMMIT'
             )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"cannot open PostgreSQL: {type(error).__name__}") from error

@@ -107,6 +107,11 @@ class SqliteDatabase:
         """See `Database.migrate`."""
         await bring_forward(self, migrations, self._clock)
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """See `Database.alone`: the file is one process's anyway."""
+        yield
+
     async def scrub(self, *, whole: bool = False) -> None:
         """See `Database.scrub`: deleted rows are overwritten at once, copies of moved ones and old pages stay."""
         try:

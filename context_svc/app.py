@@ -28,7 +28,7 @@ from context_svc.claims import Claims, one_after_another
 from context_svc.clearing import Clearing
 from context_svc.context_watch import Watchers
 from context_svc.conversations import Conversations
-from context_svc.copies import copy_before_migrating
+from context_svc.copies import bring_forward
 from context_svc.device_list import DeviceList
 from context_svc.doors import open_gate, operator_door, public_door
 from context_svc.dossier import Dossier, open_dossier
@@ -59,7 +59,6 @@ from context_svc.rotation import Rotation
 from context_svc.runs import Runs
 from context_svc.safekeeping import safekeeping
 from context_svc.schedule import Schedule
-from context_svc.schema import MIGRATIONS
 from context_svc.secret import ServerSecret
 from context_svc.server_info import Introduction
 from context_svc.servicer.agent import AgentServicer
@@ -381,8 +380,7 @@ async def _foundation(
     revocations = Revocations(clock, patience=None)
     opening = engines.connect(settings.database_url, schema=settings.database_schema, clock=clock)
     database = await stack.enter_async_context(opening)
-    await copy_before_migrating(database, settings.backups, clock, is_private)
-    await database.migrate(MIGRATIONS)
+    await bring_forward(database, settings.backups, clock, is_private)
     feed = Feed(clock, revocations, keys.announced)
     await feed.load(database)
     key_set = settings.keys_dir / "users.jwks"

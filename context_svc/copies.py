@@ -19,6 +19,19 @@ from context_svc import archive, indexes, session_rows
 from context_svc.archive import Draft, Manifest
 from context_svc.backups import KEPT_US, MADE_AGAIN, OWN_TABLES, SCHEMA, left_out
 from context_svc.program import program_version
+from context_svc.schema import MIGRATIONS
+
+
+async def bring_forward(
+    database: Database, folder: Path, clock: Clock, is_private: Callable[[bytes], bool]
+) -> None:
+    """Copy a store of an older version and migrate it; one replica does so while the others wait.
+
+    Raises StoreUnavailable and MigrationRefused.
+    """
+    async with database.alone():  # a second one would copy tables that change meanwhile
+        await copy_before_migrating(database, folder, clock, is_private)
+        await database.migrate(MIGRATIONS)
 
 
 async def copy_before_migrating(

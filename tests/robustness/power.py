@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -142,6 +142,9 @@ class RecordedDatabase:
 
     async def scrub(self, *, whole: bool = False) -> None:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def frozen(self, folder: Path) -> AbstractAsyncContextManager[Database]:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,15 +19,17 @@ from assistant.message.v1 import message_pb2
 from assistant.operator.v1 import operator_pb2
 from assistant.session.v1 import session_pb2
 from assistant.turn.v1.turn_pb2_grpc import add_TurnServiceServicer_to_server
-from chassis import ids
+from chassis import engines, ids
 from chassis.auth import room_issuer
 from chassis.boundary import Boundary
+from chassis.clock import SystemClock
 from chassis.health import Health
 from chassis.keys import load_or_create_key, to_jwk
 from chassis.serve import serving
 from chassis.testing import Everyone
 from context_svc import archive, copies
 from context_svc.backups import KEPT_US, ROUND, SCHEMA
+from context_svc.wire.session import is_private
 from media_svc.app import app as media_app
 from media_svc.settings import Settings as MediaSettings
 from tests.conftest import Place
@@ -259,3 +262,19 @@ async def test_without_media_svc_there_is_no_backup_that_would_lack_its_files(
 ) -> None:
     assert await refused(back_up(room, directory=str(tmp_path / "kept"))) == "PEER_UNAVAILABLE"
     assert not list((tmp_path / "kept").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("OPS-4", "OPS-5")
+async def test_replicas_that_start_at_once_on_an_empty_store_make_its_schema_once(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async def start(schema: str, after: float) -> None:
+        await asyncio.sleep(after)
+        async with engines.connect(postgres_url, schema=schema) as database:
+            await copies.bring_forward(database, tmp_path, SystemClock(), is_private)
+
+    for attempt in range(6):  # the second one begins at one moment or another of the first one's work
+        schema = f"begun{attempt}"
+        await asyncio.gather(start(schema, 0), start(schema, attempt * 0.04), start(schema, attempt * 0.06))
+    assert os.listdir(tmp_path) == [], "there was nothing to copy"  # noqa: PTH208

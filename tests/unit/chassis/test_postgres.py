@@ -8,9 +8,15 @@ from chassis import postgres
 from chassis.database import Statement, Unit
 from chassis.errors import StoreUnavailable
 from chassis.postgres import ATTEMPTS, PostgresDatabase, numbered
+from chassis.testing import SOON
 from tests.contracts.database import NOTES, add, count, next_number
 
 LOSE_THE_RACE = "DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"
+
+
+def shown(setting: str) -> Unit[str]:
+    rows = yield Statement("SELECT current_setting(:setting) AS value", {"setting": setting})
+    return str(rows[0]["value"])
 
 
 def test_names_become_numbers_outside_of_literals_and_comments() -> None:
@@ -81,6 +87,35 @@ class TestServer:
 
         for attempt in range(5):
             assert await asyncio.gather(*(start(f"fresh{attempt}") for _ in range(6))) == [0] * 6
+
+    @pytest.mark.requirement("OPS-4")
+    async def test_one_process_at_a_time_is_alone_with_its_schema(self, postgres_url: str) -> None:
+        inside: list[str] = []
+
+        async def start(schema: str) -> None:
+            async with postgres.connect(postgres_url, schema=schema, size=2) as opened, opened.alone():
+                inside.append(schema)
+                await opened.migrate([NOTES])
+                assert inside.count(schema) == 1
+                inside.remove(schema)
+
+        await asyncio.gather(
+            *(start(schema) for schema in ("mine", "mine", "yours", "mine", "yours", "mine"))
+        )
+        assert inside == []
+
+    @pytest.mark.requirement("OPS-4")
+    async def test_who_leaves_or_falls_is_not_alone_any_more(self, postgres_url: str) -> None:
+        async with (
+            postgres.connect(postgres_url, schema="leaving") as one,
+            postgres.connect(postgres_url, schema="leaving") as other,
+        ):
+            with pytest.raises(OSError, match="fell"):
+                async with one.alone():
+                    raise OSError("fell")
+            async with asyncio.timeout(SOON.total_seconds()), other.alone():
+                pass
+            assert {await each.read(lambda: shown("lock_timeout")) for each in (one, other)} == {"3s"}
 
     async def test_each_schema_is_its_own_database(self, postgres_url: str) -> None:
         async with (
