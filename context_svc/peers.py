@@ -154,8 +154,9 @@ class OrchestratorPeer:
     @asynccontextmanager
     async def run(self, material: Material) -> AsyncIterator[OrchestratorTurn]:
         """Open a turn. Raises PeerUnavailable when the room cannot be reached."""
-        request = wire.start(material, self._budget, self._leave(material))
         async with streaming(self._stub.RunTurn(wait_for_ready=True)) as stream:
+            await asyncio.sleep(0)  # the call is on its way, and checked there, while this signs and packs
+            request = wire.start(material, self._budget, self._leave(material))
             try:
                 async with asyncio.timeout(CONNECT):
                     await stream.write(request)

@@ -71,6 +71,7 @@ class LlmModels:
         metadata = ((GRANT, order.grant),) if order.grant else ()
         async with streaming(self._stub.Generate(metadata=metadata, wait_for_ready=True)) as call:
             steps = LlmSteps(call)
+            await asyncio.sleep(0)  # the call is on its way, and checked there, while this packs
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     await steps.write(wire.opening(step, order))
