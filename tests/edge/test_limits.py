@@ -54,6 +54,15 @@ async def test_too_many_or_too_large_headers_are_answered_431(
 
 
 @pytest.mark.requirement("EDGE-2")
+@pytest.mark.parametrize("length", [7_000, 11_000, 15_000])
+async def test_what_the_edge_lets_through_the_room_does_too(
+    mesh: Mesh, http: httpx.AsyncClient, length: int
+) -> None:
+    answer = await http.get("/v1/sessions/s1", headers=mesh.bearer() | {"x-long": "y" * length})
+    assert (answer.status_code, answer.json()["session"]["id"]) == (200, "s1")
+
+
+@pytest.mark.requirement("EDGE-2")
 @pytest.mark.parametrize(
     ("path", "body", "headers"),
     [

@@ -10,8 +10,14 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis import telemetry
+from assistant.chat.v1 import chat_pb2
+from assistant.message.v1 import message_pb2
+from assistant.reminder.v1 import reminder_pb2
+from chassis import ids, telemetry
 from chassis.access import Audience, Policy
 from chassis.boundary import Boundary
 from chassis.dial import streaming
@@ -35,6 +41,13 @@ from tests.interaction.chassis.echo import (
     word,
 )
 
+WISH = ids.uuid()
+SAID = chat_pb2.NewMessage(
+    session_id="s", client_message_id=ids.uuid(), parts=[message_pb2.Part(text="hi")], client_time=Timestamp()
+)
+LATE = chat_pb2.NewMessage()
+LATE.CopyFrom(SAID)
+LATE.client_time.nanos = 2**31 - 1
 BAD_BYTES = b"\x0a\xff\xff\xff\xff\x0f"
 SOON = 5
 
@@ -142,6 +155,32 @@ async def test_a_servicer_may_answer_bad_messages_itself(echo: Echo) -> None:
     async with serve_for_test(echo.register, policies={}, boundary=bound) as channel:
         assert await ask(channel, BIDI, word("x" * 41), word("fine")) == ["x" * 41, "fine"]
         assert from_rpc_error(await failing(channel, UNARY, word("x" * 41))).reason == "INVALID_FIELD"
+
+
+@pytest.mark.requirement("SAFE-4")
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        (
+            reminder_pb2.CreateReminderRequest(text="tea", request_id=WISH, due_time=Timestamp(nanos=-1)),
+            "due_time",
+        ),
+        (
+            reminder_pb2.CreateReminderRequest(
+                text="tea", request_id=WISH, due_time=Timestamp(seconds=2**62)
+            ),
+            "due_time",
+        ),
+        (chat_pb2.ListEventsRequest(session_id="s", wait=Duration(seconds=1, nanos=-5)), "wait"),
+        (
+            chat_pb2.SendMessageBatchRequest(messages=[SAID, LATE]),
+            "messages[1].client_time",
+        ),
+    ],
+    ids=["a broken part", "too far", "two signs", "below"],
+)
+def test_a_time_that_cannot_be_is_a_broken_rule(message: Message, field: str) -> None:
+    assert [found.field for found in violations(message)] == [field]
 
 
 def test_what_is_no_message_breaks_no_rule() -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import grpc
 import httpx
@@ -222,7 +222,7 @@ def _path(template: str, values: Mapping[str, Any]) -> tuple[str, set[str]]:
         value: Any = values
         for name in match.group(1).split("."):
             value = value.get(name, "x") if isinstance(value, Mapping) else "x"
-        return str(value)
+        return quote(str(value), safe="")
 
     return re.sub(r"\{([\w.]+)[^}]*\}", part, template), set(re.findall(r"\{(\w+)[=}]", template))
 
