@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,14 +23,19 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    def spawn(self, name: str, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `coroutine` in the background. Raises RuntimeError when this owner is closed."""
+    def spawn(
+        self, name: str, coroutine: Coroutine[Any, Any, T], *, heard: tuple[type[Exception], ...] = ()
+    ) -> asyncio.Task[T]:
+        """Run `coroutine` in the background. Raises RuntimeError when this owner is closed.
+
+        Failures of the kinds that are `heard` are the business of whoever awaits the task; any other is a crash.
+        """
         if self._closed:
             coroutine.close()
             raise RuntimeError(f"no new task on a closed owner: {name}")
         task = asyncio.create_task(coroutine, name=name)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, heard))
         return task
 
     async def whole(self, name: str, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -47,7 +53,7 @@ class Tasks:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(partial(self._ended, ()))
             raise
 
     def __len__(self) -> int:
@@ -69,9 +75,11 @@ class Tasks:
     ) -> None:
         await self.aclose()
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, heard: tuple[type[Exception], ...], task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, heard):
             log.error("background task crashed", error=error, task=task.get_name())
 
 

@@ -54,6 +54,7 @@ _RESTARTED = "The assistant was restarted while it answered."
 WINDOW, MODEL, TOOL = 2, 3, 4  # stages of a turn, the contract's numbers
 _BEGINS = {Kind.TURN_STARTED: MODEL, Kind.TOOL_STARTED: TOOL, Kind.TOOL_FINISHED: MODEL}
 SUMMARISED = 6  # messages of the shortest branch that a summary can stand for a part of
+_GONE = (ClaimLost, SessionNotFound)  # another owner has the turn, or its session was deleted
 IN_DOUBT = "An action may or may not have happened. Check before you try again."
 
 
@@ -242,7 +243,7 @@ class Runs:
             self.stop(claim.turn_id, claim.cancel_device)
         try:
             await self._perform(material, running)
-        except (ClaimLost, SessionNotFound):  # another owner has it, or its session was deleted
+        except _GONE:
             log.warning("a claim was lost", turn=claim.turn_id, attempt=claim.attempt)
             await self._settle(claim, running.tally)
         except StoreUnavailable as error:
@@ -273,7 +274,7 @@ class Runs:
         if last.spent is not None:  # beyond what was noted
             last = replace(last, spent=None, unnoted=last.spent)
         drafts = [self._cut_off(claim, call, in_doubt=True) for call in left.calls]
-        with suppress(ClaimLost, SessionNotFound):  # another replica was faster
+        with suppress(*_GONE):
             await self._database.write(
                 claim.session_id,
                 lambda: self._claims.end(claim, drafts, last, now_us),
@@ -294,7 +295,7 @@ class Runs:
             earlier=claim.receipt, accept=self.arrivals.take(claim.turn_id), began=self._clock.monotonic()
         )
         async with Tasks() as tasks:
-            writing = tasks.spawn("write a turn", pen.write())
+            writing = tasks.spawn("write a turn", pen.write(), heard=(*_GONE, StoreUnavailable))
             telling = tasks.spawn("run a turn", self._stream(material, running, pen, tally))
             await asyncio.wait({writing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():

@@ -108,7 +108,10 @@ class LlmSteps:
             await self._call.write(request)
         except grpc.aio.AioRpcError as error:
             raise _failed(error) from error
-        except grpc.aio.UsageError as error:  # written after the other side's end
+        except (
+            grpc.aio.UsageError,
+            asyncio.InvalidStateError,
+        ) as error:  # written after the other side's end
             raise PeerFailed(Reason.PEER_UNAVAILABLE, "the stream has ended") from error
 
 

@@ -222,7 +222,7 @@ def _path(template: str, values: Mapping[str, Any]) -> tuple[str, set[str]]:
         value: Any = values
         for name in match.group(1).split("."):
             value = value.get(name, "x") if isinstance(value, Mapping) else "x"
-        return quote(str(value), safe="")
+        return quote(str(value), safe="/" if "**" in match.group() else "")
 
     return re.sub(r"\{([\w.]+)[^}]*\}", part, template), set(re.findall(r"\{(\w+)[=}]", template))
 

@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from chassis.tasks import acquired
-
-pytestmark = pytest.mark.requirement("AGT-6")
+from chassis.tasks import Tasks, acquired
 
 
 class Maker:
@@ -66,3 +64,16 @@ async def test_what_fails_is_told_and_nothing_is_released() -> None:
     await asyncio.wait((waiting,))
     assert waiting.cancelled()
     assert maker.released == []
+
+
+async def test_a_failure_that_its_waiter_hears_is_no_crash(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async with Tasks() as tasks:
+        failing = [
+            tasks.spawn("expected", fail(KeyError("gone")), heard=(KeyError,)),
+            tasks.spawn("not expected", fail(OSError("disk")), heard=(KeyError,)),
+        ]
+        await asyncio.wait(failing)
+    assert [record.getMessage() for record in caplog.records] == ["background task crashed"]
