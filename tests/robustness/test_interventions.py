@@ -54,7 +54,12 @@ async def test_turns_that_are_interfered_with_at_any_moment_end_once_and_leave_n
             before = left_over()
             await loop.run(TURNS[long_loops])
             await eventually(lambda: not left_over() - before)
-    crashed = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    crashed = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "ERROR"
+        and not record.name.startswith("grpc")  # it calls a caller who left an error
+    ]
     counted = ", ".join(f"{how} {many}" for how, many in sorted(loop.ended.items()))
     tell("turns interfered with at a random moment", counted, len(loop.faults) + len(crashed))
     assert not loop.faults, "\n".join(loop.faults[:20])
