@@ -116,6 +116,7 @@ async def test_a_turn_claimed_for_a_caller_who_is_gone_by_then_runs_all_the_same
     assert kinds(log)[0] == "turn_accepted"
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CHAT-2", "CHAT-4")
 async def test_a_claim_whose_answer_was_lost_ends_its_turn_and_lets_the_next_begin(
     database: Database,

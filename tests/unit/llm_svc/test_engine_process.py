@@ -93,6 +93,7 @@ async def test_one_that_crashes_again_and_again_is_not_waited_for() -> None:
             await clock.advance(timedelta(seconds=retry_delay(crashes)))
 
 
+@pytest.mark.slow
 async def test_closing_ends_the_child_even_one_that_does_not_listen() -> None:
     async with engine(DEAF) as (process, _):
         assert await process.wait_ready(5)
