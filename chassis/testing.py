@@ -57,6 +57,12 @@ class FakeClock:
             self._slept.clear()
             await asyncio.wait_for(self._slept.wait(), SOON.total_seconds())
 
+    async def awaited(self, seconds: float) -> None:
+        """Return when somebody sleeps who is due in so many seconds."""
+        while not any(abs(due - self._steady - seconds) < 1e-6 for due, *_ in self._waiting()):
+            self._slept.clear()
+            await asyncio.wait_for(self._slept.wait(), SOON.total_seconds())
+
     async def advance(self, by: timedelta) -> None:
         """Let `by` pass: everyone due wakes, at their own time, and runs until they wait again."""
         end = self._steady + by.total_seconds()

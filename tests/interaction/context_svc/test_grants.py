@@ -56,6 +56,7 @@ async def test_a_turn_begins_with_a_grant_for_each_callee_and_gets_new_ones_in_t
         await asyncio.wait_for(running.wait(), 30)
         for count in range(2, 5):
             seen = given[-1]
+            await clock.awaited(30)
             await clock.advance(timedelta(seconds=29))
             verify(seen, clock)  # the one before still counts when the next one comes
             await clock.advance(timedelta(seconds=1))

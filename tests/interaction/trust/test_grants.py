@@ -21,6 +21,7 @@ from chassis.status import from_rpc_error
 from chassis.tokens import GRANT_TOKEN, Signer
 from context_svc.grants import Grants, Work
 from context_svc.signing import ISSUER
+from tests.crossed import CROSSED
 from tests.interaction.trust.rooms import Mesh, reason
 
 pytestmark = pytest.mark.requirement("SAFE-1")
@@ -53,12 +54,14 @@ class Thief:
             ]
         )
         opening = generation_pb2.StartGeneration(window=window, turn_id=turn, **start)
-        async with streaming(stub.Generate(metadata=metadata, timeout=30)) as call:
-            try:  # a refusal may come before the write
-                await call.write(generation_pb2.GenerateRequest(start=opening))
-                return "".join([frame.text async for frame in call])
-            except grpc.aio.AioRpcError as error:
-                return from_rpc_error(error).reason or error.code().name
+        while True:
+            async with streaming(stub.Generate(metadata=metadata, timeout=30)) as call:
+                try:  # a refusal may come before the write
+                    await call.write(generation_pb2.GenerateRequest(start=opening))
+                    return "".join([frame.text async for frame in call])
+                except grpc.aio.AioRpcError as error:
+                    if error.details() != CROSSED:
+                        return from_rpc_error(error).reason or error.code().name
 
     async def read(self, media_id: str, grant: Metadata = (), *, room: str = "orchestrator") -> str:
         """Read about a file at media_svc: the reason of the refusal, or nothing."""
